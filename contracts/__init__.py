@@ -1,0 +1,1 @@
+"""Contracts, as data: dataset dictionary, artefact registry and JSON-schema packs."""

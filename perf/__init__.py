@@ -1,0 +1,1 @@
+"""Measurement: microbenchmarks, end-to-end benchmarks, budgets and the profiler."""

@@ -1,0 +1,1 @@
+"""Policy packs, as data: one folder per pack and the schemas they are checked against."""

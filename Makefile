@@ -20,6 +20,7 @@ help:
 	@echo "make setup  make $(VENV) and install the tested versions;  make clean  remove caches and builds, never runs"
 
 setup: $(STAMP)
+	@:
 
 $(STAMP): pyproject.toml setup.py constraints.txt
 	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \

@@ -1,7 +1,7 @@
 """Build the wheel from a clean copy of what belongs in it.
 
-A build in the checkout would leave `build/lib` behind, whose stale files then enter the next wheel, and two builds at once
-would collide. Usage: python tests/tools/build_wheel.py OUTDIR
+A build in the checkout would leave `build/lib` behind, whose stale files then enter the next wheel, and two builds at
+once would collide. Usage: python tests/tools/build_wheel.py OUTDIR
 """
 
 import shutil

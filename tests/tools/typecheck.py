@@ -1,8 +1,8 @@
 """Run mypy on the package by its import names, and report by repository paths.
 
-The rooms are flat folders (`core/` is `fraudloom`), a layout mypy cannot map. This lays out a throw-away tree of symbolic
-links (`fraudloom/` with the children of `core/`, and each room under its import name) and checks `-p fraudloom` there, so
-new files need no re-install. Room names are read from `package-dir` in pyproject.toml.
+The rooms are flat folders (`core/` is `fraudloom`), a layout mypy cannot map. This lays out a throw-away tree of
+symbolic links (`fraudloom/` with the children of `core/`, and each room under its import name) and checks
+`-p fraudloom` there, so new files need no re-install. Room names are read from `package-dir` in pyproject.toml.
 
 Usage: python tests/tools/typecheck.py [further mypy arguments]
 """

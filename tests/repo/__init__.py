@@ -1,0 +1,1 @@
+"""Rules of the repository, enforced by reading its sources."""

@@ -28,8 +28,8 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(PIP) --version >/dev/null 2>&1 || { echo "Making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); } || { \
 		echo "Could not make $(VENV): is the venv module of your Python installed (on Debian: python3-venv)?" >&2; exit 1; }
 	@echo "Installing the versions of constraints.txt into $(VENV) (about a minute the first time)"
-	@$(PIP) install -q -c constraints.txt setuptools wheel
-	@$(PIP) install -q -c constraints.txt --no-build-isolation -e '.[dev,query]'
+	@$(PIP) install -qq -c constraints.txt setuptools wheel
+	@$(PIP) install -qq -c constraints.txt --no-build-isolation -e '.[dev,query]'
 	@touch $@
 
 run: setup

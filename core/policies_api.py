@@ -1,0 +1,167 @@
+"""Policies as data: a pack is a folder of YAML files, one per policy id, each checked against its JSON schema.
+
+The loader is safe: no anchors, no duplicate keys, no oversized files, no unknown keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from fraudloom.contracts_api import Contracts
+from fraudloom.errors import PolicyError
+
+MAX_BYTES = 1 << 20
+VALIDATION_POLICIES = ("segment_validation_policy_6B",)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses anchors, aliases, merge keys and duplicate keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise yaml.constructor.ConstructorError(
+                None, None, "anchors and aliases are not allowed", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)  # type: ignore[no-untyped-call]
+            if key == "<<":
+                raise yaml.constructor.ConstructorError(None, None, "merge keys are not allowed", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain data of a YAML file; PolicyError names the file and the line."""
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise PolicyError("POLICY", "POLICY_UNREADABLE", what=str(e), where=path) from None
+    if len(data) > MAX_BYTES:
+        raise PolicyError(
+            "POLICY", "POLICY_TOO_LARGE", what="the file is too large", found=len(data), expected=MAX_BYTES, where=path
+        )
+    try:
+        return yaml.load(data.decode("utf-8"), Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise PolicyError("POLICY", "POLICY_MALFORMED", what=" ".join(str(e).split()), where=path) from None
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A validated policy pack: plain data per policy id, with the bytes it came from."""
+
+    name: str
+    profile: str
+    docs: Mapping[str, Mapping[str, Any]]
+    sources: Mapping[str, Path]
+    digest: str
+    validation_digest: str
+
+    def doc(self, policy_id: str) -> Mapping[str, Any]:
+        """Plain data of one policy; PolicyError if the pack lacks it."""
+        if policy_id not in self.docs:
+            raise PolicyError(
+                "POLICY",
+                "POLICY_MISSING",
+                what=f"the pack {self.name} has no {policy_id}",
+                expected=policy_id,
+                found=", ".join(self.docs),
+            )
+        return self.docs[policy_id]
+
+
+def packs_root() -> Path:
+    """Folder of the packs that ship with the package."""
+    return Path(str(resources.files("fraudloom.policies")))
+
+
+def _folder(name_or_dir: str | Path) -> Path:
+    path = Path(name_or_dir)
+    if path.is_dir():
+        return path
+    shipped = packs_root() / str(name_or_dir)
+    if (shipped / "pack.yaml").is_file():
+        return shipped
+    names = sorted(p.parent.name for p in packs_root().glob("*/pack.yaml"))
+    raise PolicyError(
+        "POLICY", "PACK_UNKNOWN", what="no such policy pack", found=str(name_or_dir), expected=", ".join(names)
+    )
+
+
+@cache
+def _validator(path: Path) -> jsonschema.Draft202012Validator:
+    if not path.is_file():
+        raise PolicyError("POLICY", "SCHEMA_MISSING", what="the policy has no schema", expected=path)
+    schema = read_yaml(path)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def _at(schema: Any, error: jsonschema.ValidationError) -> str:
+    allowed = error.schema.get("properties") if isinstance(error.schema, dict) else None
+    return ", ".join(allowed) if allowed else str(error.schema.get("type", "")) if isinstance(error.schema, dict) else ""
+
+
+def check_document(policy_id: str, doc: Any, path: Path, contracts: Contracts) -> None:
+    """Validate one policy against its schema; PolicyError names file, key and what is allowed."""
+    validator = _validator(contracts.root / "schemas" / "policies" / f"{policy_id}.schema.yaml")
+    errors = sorted(validator.iter_errors(doc), key=lambda e: ([str(p) for p in e.absolute_path], e.message))
+    if errors:
+        e = errors[0]
+        where = ".".join(str(p) for p in e.absolute_path) or "(top level)"
+        raise PolicyError(
+            "POLICY",
+            "POLICY_SCHEMA_VIOLATION",
+            what=f"{policy_id}: {e.message[:300]}",
+            where=f"{path} at {where}",
+            expected=_at(validator.schema, e),
+            action="correct the key or its value",
+        )
+
+
+def load_pack(name_or_dir: str | Path, contracts: Contracts) -> Pack:
+    """Load a pack by shipped name or by folder, its parents (`extends`) first; every policy is schema-checked."""
+    chain: list[tuple[Path, Mapping[str, Any]]] = []
+    folder: Path | None = _folder(name_or_dir)
+    while folder is not None:
+        head = read_yaml(folder / "pack.yaml")
+        check_document("pack", head, folder / "pack.yaml", contracts)
+        chain.append((folder, head))
+        parent = head.get("extends")
+        if len(chain) > 8:
+            raise PolicyError("POLICY", "PACK_CYCLE", what="packs extend each other in a circle", where=folder)
+        folder = _folder(parent) if parent else None
+    docs: dict[str, Mapping[str, Any]] = {}
+    sources: dict[str, Path] = {}
+    for base, _ in reversed(chain):
+        for path in sorted(base.glob("*.yaml")):
+            if path.name == "pack.yaml":
+                continue
+            doc = read_yaml(path)
+            check_document(path.stem, doc, path, contracts)
+            docs[path.stem], sources[path.stem] = doc, path
+    profile = str(chain[0][1]["profile"])
+    digests = {}
+    for label, wanted in (("weave", False), ("validation", True)):
+        h = hashlib.sha256(f"{label}\n{profile}\n".encode())
+        for policy_id in sorted(docs):
+            if (policy_id in VALIDATION_POLICIES) == wanted:
+                h.update(f"{policy_id}\t{hashlib.sha256(sources[policy_id].read_bytes()).hexdigest()}\n".encode())
+        digests[label] = h.hexdigest()
+    return Pack(str(chain[0][1]["name"]), profile, docs, sources, digests["weave"], digests["validation"])

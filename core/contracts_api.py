@@ -34,7 +34,7 @@ VISIBILITIES = (
 ENCODINGS = ("plain", "delta", "dict", "raw")
 DICTIONARY_FILES = ("enums.yaml", "upstream.yaml", "6B.yaml", "control.yaml")
 
-_MEMORY = {
+_MEMORY: dict[str, np.dtype[Any]] = {
     "id": np.dtype(np.int64),
     "i64": np.dtype(np.int64),
     "money": np.dtype(np.int64),
@@ -80,7 +80,10 @@ class Column:
     @property
     def memory_dtype(self) -> np.dtype[Any]:
         """NumPy dtype in memory (enums are int8 codes, instants int64 microseconds)."""
-        return np.dtype(np.int8) if self.enum else _MEMORY[self.type]
+        if self.enum:
+            return np.dtype(np.int8)
+        dtype: np.dtype[Any] = _MEMORY[self.type]
+        return dtype
 
     @property
     def null_value(self) -> Any:

@@ -37,7 +37,7 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=deep)
             if key == "<<":
                 raise yaml.constructor.ConstructorError(None, None, "merge keys are not allowed", key_node.start_mark)
             if key in seen:
@@ -57,7 +57,7 @@ def read_yaml(path: Path) -> Any:
             "POLICY", "POLICY_TOO_LARGE", what="the file is too large", found=len(data), expected=MAX_BYTES, where=path
         )
     try:
-        return yaml.load(data.decode("utf-8"), Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(data.decode("utf-8"), Loader=_StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise PolicyError("POLICY", "POLICY_MALFORMED", what=" ".join(str(e).split()), where=path) from None
 
@@ -113,9 +113,13 @@ def _validator(path: Path) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
-def _at(schema: Any, error: jsonschema.ValidationError) -> str:
+def _allowed(error: jsonschema.ValidationError) -> str:
     allowed = error.schema.get("properties") if isinstance(error.schema, dict) else None
-    return ", ".join(allowed) if allowed else str(error.schema.get("type", "")) if isinstance(error.schema, dict) else ""
+    if allowed:
+        return "keys " + ", ".join(allowed)
+    rules = error.schema if isinstance(error.schema, dict) else {}
+    shown = {k: rules[k] for k in ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "pattern") if k in rules}
+    return ", ".join(f"{k} {v}" for k, v in shown.items())
 
 
 def check_document(policy_id: str, doc: Any, path: Path, contracts: Contracts) -> None:
@@ -130,7 +134,7 @@ def check_document(policy_id: str, doc: Any, path: Path, contracts: Contracts) -
             "POLICY_SCHEMA_VIOLATION",
             what=f"{policy_id}: {e.message[:300]}",
             where=f"{path} at {where}",
-            expected=_at(validator.schema, e),
+            expected=_allowed(e),
             action="correct the key or its value",
         )
 

@@ -66,7 +66,11 @@ class Decisions:
         """Check that the policy lists exactly these decisions in this order (kernels index them by position)."""
         if self.names != names:
             raise PolicyError(
-                "POLICY", "DECISION_ORDER", what="the RNG policy lists other decisions", expected=names, found=self.names
+                "POLICY",
+                "DECISION_ORDER",
+                what="the RNG policy lists other decisions",
+                expected=names,
+                found=self.names,
             )
 
     def new_evidence(self) -> EvidenceArray:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from fraudloom.contracts_api import load_contracts
 from fraudloom.errors import PolicyError
 from fraudloom.policies_api import load_pack, packs_root, read_yaml

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from fraudloom.contracts_api import Dataset, load_contracts
 from fraudloom.errors import DataError, InternalError
 from fraudloom.tables import (

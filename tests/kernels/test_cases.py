@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fraudloom.perf.cases import Case, all_cases
-from fraudloom.perf.kernels import load_kernels, measure
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import naive
+from fraudloom.perf.cases import Case, all_cases
+from fraudloom.perf.kernels import load_kernels, measure
 
 KERNELS = load_kernels()
 CASES = all_cases()

@@ -1,0 +1,80 @@
+"""Peak memory of the process tree: summed PSS, sampled by a thread (shared pages are counted once)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import sys
+import threading
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for task in (_PROC / str(pid) / "task").glob("*/children"):
+        found += [int(x) for x in task.read_text().split()]
+    return found
+
+
+def tree_pss_bytes() -> int | None:
+    """Summed PSS of this process and its descendants now, or None where the kernel does not tell."""
+    total = 0
+    seen = False
+    stack = [os.getpid()]
+    while stack:
+        pid = stack.pop()
+        try:
+            stack += _children(pid)
+            for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+                    seen = True
+        except (OSError, ValueError):
+            continue
+    return total if seen else None
+
+
+def _getrusage_peak() -> int:
+    scale = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)) * scale
+
+
+class PeakMemory:
+    """Context manager; `peak_bytes` is the highest sample (or `getrusage`'s peak where there is no PSS)."""
+
+    def __init__(self, interval_s: float = 0.2) -> None:
+        self.interval_s = interval_s
+        self._peak = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _sample(self) -> None:
+        pss = tree_pss_bytes()
+        if pss is not None:
+            self._peak = max(self._peak, pss)
+
+    def _loop(self) -> None:
+        while not self._stop.wait(self.interval_s):
+            with contextlib.suppress(OSError):
+                self._sample()
+
+    def __enter__(self) -> PeakMemory:
+        self._sample()
+        self._thread = threading.Thread(target=self._loop, name="fraudloom-memory", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._sample()
+
+    @property
+    def peak_bytes(self) -> int:
+        """Highest summed PSS so far, bytes."""
+        return self._peak or _getrusage_peak()

@@ -1,0 +1,214 @@
+"""Publishing that survives a crash at any instant.
+
+A file is written beside its place and renamed; a set of files is synced, named in an intent record, renamed one by one
+and only then named by a PASS row in the run report. Whatever instant a crash picks, the old or the new is there, and
+`roll_forward` finishes an intent that was recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fraudloom import faults
+from fraudloom.errors import ConflictError, InternalError
+from fraudloom.spec import STATES, canonical_json
+
+
+def fsync_file(path: Path) -> None:
+    """Force a file's bytes to the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def fsync_folder(path: Path) -> None:
+    """Force a folder's entries to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, each entry synced."""
+    missing = []
+    p = path
+    while not p.exists():
+        missing.append(p)
+        p = p.parent
+    path.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        fsync_folder(made.parent)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a whole file: either the old bytes or the new ones are there, never a part."""
+    make_folder(path.parent)
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+    faults.point("atomic.rename")
+    beside.replace(path)
+    fsync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Canonical JSON with a closing newline, written atomically."""
+    write_atomic(path, (canonical_json(value) + "\n").encode())
+
+
+class Journal:
+    """Append-only lines of canonical JSON, each synced before the call returns; opening drops a torn last line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: list[dict[str, Any]] = []
+        make_folder(path.parent)
+        if path.exists():
+            self._recover()
+
+    def _recover(self) -> None:
+        data = self.path.read_bytes()
+        good = 0
+        for line in data.splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                self.records.append(json.loads(line))
+            except ValueError:
+                break
+            good += len(line)
+        if good != len(data):
+            with self.path.open("r+b") as f:
+                f.truncate(good)
+                f.flush()
+                os.fsync(f.fileno())
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add one record, durably."""
+        line = (canonical_json(dict(record)) + "\n").encode()
+        new = not self.path.exists()
+        with self.path.open("ab") as f:
+            f.write(line)
+            f.flush()
+            os.fsync(f.fileno())
+        if new:
+            fsync_folder(self.path.parent)
+        self.records.append(dict(record))
+
+
+def same_file(a: Path, b: Path) -> bool:
+    """Whether two files hold equal bytes."""
+    if a.stat().st_size != b.stat().st_size:
+        return False
+    with a.open("rb") as x, b.open("rb") as y:
+        while True:
+            left, right = x.read(1 << 20), y.read(1 << 20)
+            if left != right:
+                return False
+            if not left:
+                return True
+
+
+def move_into_place(pairs: Sequence[tuple[Path, Path]], intent: Path, *, replace: bool = False) -> None:
+    """Publish a set of files: sync, record the intent, rename, sync the folders, drop the intent.
+
+    A target that exists with equal bytes stays and its source is dropped; other bytes are IDEMPOTENCE_VIOLATION unless
+    `replace` (files that no PASS row names). Sources must lie on the targets' file system.
+    """
+    for source, _ in pairs:
+        fsync_file(source)
+    if not replace:
+        for source, target in pairs:
+            if target.exists() and not same_file(source, target):
+                raise ConflictError(
+                    "RUN",
+                    "IDEMPOTENCE_VIOLATION",
+                    what="a published file differs from what this call made",
+                    where=target,
+                    action="the published file was changed after the run, or the code was; "
+                    "compare them, and start a new run with --fresh",
+                )
+    for folder in sorted({target.parent for _, target in pairs}):
+        make_folder(folder)
+    root = intent.parent.parent
+    listed = [[os.path.relpath(s, root), os.path.relpath(t, root)] for s, t in pairs]
+    write_json(intent, {"renames": listed})
+    faults.point("publish.intent")
+    _rename(pairs)
+    intent.unlink()
+    fsync_folder(intent.parent)
+
+
+def _rename(pairs: Iterable[tuple[Path, Path]]) -> None:
+    folders = set()
+    for source, target in pairs:
+        if source.exists():
+            source.replace(target)
+            faults.point("publish.rename")
+        elif not target.exists():
+            raise InternalError("RUN", "INTENT_LOST", what="neither source nor target of a rename exists", where=target)
+        folders.update((source.parent, target.parent))
+    for folder in sorted(folders):
+        if folder.exists():
+            fsync_folder(folder)
+
+
+def roll_forward(intents: Path) -> int:
+    """Finish every recorded intent; return how many there were."""
+    count = 0
+    root = intents.parent
+    for path in sorted(intents.glob("*.json")) if intents.exists() else ():
+        body = json.loads(path.read_text("utf-8"))
+        _rename([(root / s, root / t) for s, t in body["renames"]])
+        path.unlink()
+        count += 1
+    for torn in sorted(intents.glob(".*.new")) if intents.exists() else ():
+        torn.unlink()
+    return count
+
+
+class RunReport:
+    """`run_report_6B`: one row per state, PASS or FAIL. What no PASS row names is not published."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            for line in path.read_text("utf-8").splitlines():
+                row = json.loads(line)
+                self.rows[str(row["state"])] = row
+
+    def passed(self, state: str) -> bool:
+        """Whether the state has a PASS row."""
+        return self.rows.get(state, {}).get("status") == "PASS"
+
+    def put(self, row: Mapping[str, Any]) -> None:
+        """Write the row of a state. A FAIL row stands alone: rows of later states go, and there is one FAIL at most."""
+        state = str(row["state"])
+        self.rows = {s: r for s, r in self.rows.items() if r["status"] == "PASS" or s == state}
+        if row["status"] == "FAIL":
+            at = STATES.index(state)
+            self.rows = {s: r for s, r in self.rows.items() if STATES.index(s) < at}
+        self.rows[state] = dict(row)
+        self._write()
+
+    def drop(self, states: Iterable[str]) -> None:
+        """Remove rows before their states run again."""
+        gone = [s for s in states if self.rows.pop(s, None)]
+        if gone:
+            self._write()
+
+    def _write(self) -> None:
+        lines = [canonical_json(self.rows[s]) + "\n" for s in STATES if s in self.rows]
+        write_atomic(self.path, "".join(lines).encode())
+        faults.point("report.row")

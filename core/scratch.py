@@ -1,0 +1,177 @@
+"""Scratch of the scatter: arrivals leave in unit order and come back shard by shard, always in the same row order.
+
+One file per (part, unit), holding a segment per shard of the part, column after column. A shard is read by joining its
+segments in unit order, so what it holds does not depend on which thread wrote which unit when. A part's folder is freed
+when the part is done. Files are not synced: a resumed run checks size and CRC of what it finds and scatters again what is
+not whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fraudloom import faults
+from fraudloom.errors import InternalError
+from fraudloom.publish import write_json
+from fraudloom.shards import part_count, part_shards
+from fraudloom.tables import Columns
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def remove_work(path: Path, work: Path) -> None:
+    """Remove a folder strictly inside a run's work folder; InternalError for anything else."""
+    inside = path.resolve()
+    if work.resolve() not in inside.parents or path.is_symlink() or work.name != ".work":
+        raise InternalError("RUN", "SCRATCH_PATH", what="refusing to remove a folder outside the run's work", where=path)
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Save arrays, mostly zero ones sparsely."""
+    out: Arrays = {}
+    for name, a in arrays.items():
+        flat = a.reshape(-1)
+        where = np.flatnonzero(flat)
+        if len(where) * 2 < flat.size:
+            out[f"s:{name}"], out[f"v:{name}"] = where, flat[where]
+            out[f"d:{name}"] = np.array(a.shape, dtype=np.int64)
+        else:
+            out[f"a:{name}"] = a
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as f:
+        np.savez(f, **out)  # type: ignore[arg-type]
+    beside.replace(path)
+
+
+def load_arrays(path: Path) -> Arrays:
+    """Load what `save_arrays` saved."""
+    found: Arrays = {}
+    with np.load(path) as z:
+        for key in z.files:
+            kind, _, name = key.partition(":")
+            if kind == "a":
+                found[name] = z[key]
+            elif kind == "s":
+                shape = tuple(z[f"d:{name}"].tolist())
+                full = np.zeros(int(np.prod(shape)), dtype=z[f"v:{name}"].dtype)
+                full[z[key]] = z[f"v:{name}"]
+                found[name] = full.reshape(shape)
+    return found
+
+
+class Scratch:
+    """Scatter files of one scenario below `root` (a folder inside the run's work folder)."""
+
+    def __init__(self, root: Path, work: Path, shards: int) -> None:
+        self.root, self.work, self.shards = root, work, shards
+        self.parts = part_count(shards)
+
+    def _file(self, part: int, unit: int) -> Path:
+        return self.root / f"part-{part:05d}" / f"unit-{unit:05d}.bin"
+
+    def record_path(self, unit: int) -> Path:
+        """Where a finished unit's record is."""
+        return self.root / "units" / f"unit-{unit:05d}.json"
+
+    def arrays_path(self, unit: int, kind: str) -> Path:
+        """Where a finished unit's census arrays are."""
+        return self.root / "units" / f"unit-{unit:05d}.{kind}.npz"
+
+    def write_unit(self, unit: int, cols: Columns, shard: np.ndarray[Any, Any]) -> dict[str, Any]:
+        """Write the segments of a unit; return what the record must say about them.
+
+        `shard`: int[n], 0 .. shards - 1. Rows of a shard keep the order of `cols`.
+        """
+        narrow = shard.astype(np.uint16 if self.shards <= 1 << 16 else np.uint32)
+        order = np.argsort(narrow, kind="stable")
+        counts = np.bincount(shard, minlength=self.shards)
+        ends = np.cumsum(counts)
+        files: dict[str, list[int]] = {}
+        arranged = {name: np.ascontiguousarray(v[order]) for name, v in cols.items()}
+        for part in range(self.parts):
+            run = part_shards(self.shards, part)
+            if counts[run.start : run.stop].sum() == 0:
+                continue
+            path = self._file(part, unit)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            crc = size = 0
+            with path.open("wb", buffering=1 << 20) as f:
+                for s in run:
+                    lo, hi = int(ends[s] - counts[s]), int(ends[s])
+                    if lo == hi:
+                        continue
+                    for v in arranged.values():
+                        raw = v[lo:hi].view(np.uint8).data
+                        crc = zlib.crc32(raw, crc)
+                        size += len(raw)
+                        f.write(raw)
+            files[str(part)] = [size, crc]
+        return {
+            "counts": counts.tolist(),
+            "files": files,
+            "columns": [[name, v.dtype.str] for name, v in cols.items()],
+        }
+
+    def finish_unit(self, unit: int, record: Mapping[str, Any]) -> None:
+        """Make a unit's record durable: from now on it is not done again."""
+        write_json(self.record_path(unit), dict(record))
+        faults.point("unit.done")
+
+    def reusable(self, unit: int, live_parts: Sequence[int], scattered: bool) -> dict[str, Any] | None:
+        """The record of a finished unit whose files are whole for the parts still to do, else None."""
+        path = self.record_path(unit)
+        if not path.is_file():
+            return None
+        record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if scattered and not record.get("columns"):
+            return None
+        if not all(p.is_file() for p in (self.arrays_path(unit, "census"), self.arrays_path(unit, "busy"))):
+            return None
+        for part in live_parts if scattered else ():
+            wanted = record["files"].get(str(part))
+            if wanted is None:
+                continue
+            file = self._file(part, unit)
+            if not file.is_file() or file.stat().st_size != wanted[0] or zlib.crc32(file.read_bytes()) != wanted[1]:
+                return None
+        return record
+
+    def read_shard(self, shard: int, records: Sequence[Mapping[str, Any]]) -> Columns:
+        """Rows of one shard in unit order. `records`: all unit records in unit order."""
+        total = sum(int(r["counts"][shard]) for r in records)
+        named = next((r["columns"] for r in records if r["columns"]), [])
+        out: Columns = {name: np.empty(total, dtype=np.dtype(kind)) for name, kind in named}
+        part = next(p for p in range(self.parts) if shard in part_shards(self.shards, p))
+        width = sum(v.dtype.itemsize for v in out.values())
+        at = 0
+        for unit, record in enumerate(records):
+            rows = int(record["counts"][shard])
+            if rows == 0:
+                continue
+            before = sum(record["counts"][part_shards(self.shards, part).start : shard])
+            with self._file(part, unit).open("rb") as f:
+                f.seek(before * width)
+                for v in out.values():
+                    target = v[at : at + rows]
+                    if f.readinto(target.view(np.uint8).data) != target.nbytes:
+                        raise InternalError("S1", "SCRATCH_SHORT", what="a scratch file is short", where=f.name)
+            at += rows
+        return out
+
+    def free_part(self, part: int) -> None:
+        """Give the part's scratch back to the disk."""
+        remove_work(self.root / f"part-{part:05d}", self.work)
+
+    def free(self) -> None:
+        """Give everything back."""
+        remove_work(self.root, self.work)

@@ -1,0 +1,287 @@
+"""Session kernels: order in time, cuts at gaps, index rows.
+
+Arrivals of one shard are put in (ts, ordinal) order by radix, then read once: a hash table of the last arrival per key
+gives each arrival its predecessor, so no sort by key is needed. The law is contracts/laws/s1.md.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fraudloom.kernels.jit import helper, kernel
+from fraudloom.kernels.streams import GAMMA, draw, mix64
+
+Array = np.ndarray
+
+BOUNDARY = 11
+DAY_US = 86_400_000_000
+RADIX_BITS = 11
+RADIX_MASK = (1 << RADIX_BITS) - 1
+POS, ATM = 1, 2
+SHIFT_32 = np.uint64(32)
+
+
+class Timeline(NamedTuple):
+    """Arrivals of a shard in time order: int64[n] each, but channel int8[n]; `local` is local wall time in us."""
+
+    party: Array
+    instrument: Array
+    device: Array
+    channel: Array
+    ts: Array
+    local: Array
+    ordinal: Array
+
+
+class CutRule(NamedTuple):
+    """By key kind (0 PARTY_INSTRUMENT, 1 PARTY_DEVICE): timeout_us, break_us, duration_us, arrivals: int64[2];
+    on_day, on_channel: bool[2]."""
+
+    timeout_us: Array
+    break_us: Array
+    duration_us: Array
+    arrivals: Array
+    on_day: Array
+    on_channel: Array
+
+
+class Cuts(NamedTuple):
+    """session: int64[n], session of each arrival, 0-based in order of first arrivals; first, count: int64[n], row of
+    the first arrival and number of arrivals of each session."""
+
+    session: Array
+    first: Array
+    count: Array
+
+
+class Members(NamedTuple):
+    """Columns of the arrivals that the index sums up, in time order; int64[n], channel int8[n]."""
+
+    ts: Array
+    device: Array
+    account: Array
+    instrument: Array
+    merchant: Array
+    ip: Array
+    channel: Array
+
+
+class IndexOut(NamedTuple):
+    """Index columns of s sessions: int64[s], but channel_count int16, merchant_count int32, channel int8."""
+
+    gap_min: Array
+    gap_max: Array
+    gap_sum: Array
+    device: Array
+    account: Array
+    instrument: Array
+    merchant: Array
+    ip: Array
+    channel: Array
+    channel_count: Array
+    merchant_count: Array
+
+
+@kernel
+def radix_order(values, base, span, scratch, counts, order):
+    """Reorder `order` stably so that values[order] ascends.
+
+    values: int64[m], each in [base, base + span]; base, span: int64; scratch: int64[n], counts: int64[2048], both
+    overwritten; order: int64[n], rows of values in any start order, changed in place.
+    """
+    n = order.shape[0]
+    shift = 0
+    while (span >> shift) > 0:
+        for b in range(counts.shape[0]):
+            counts[b] = 0
+        for i in range(n):
+            counts[((values[order[i]] - base) >> shift) & RADIX_MASK] += 1
+        total = 0
+        for b in range(counts.shape[0]):
+            here = counts[b]
+            counts[b] = total
+            total += here
+        for i in range(n):
+            b = ((values[order[i]] - base) >> shift) & RADIX_MASK
+            scratch[counts[b]] = order[i]
+            counts[b] += 1
+        for i in range(n):
+            order[i] = scratch[i]
+        shift += RADIX_BITS
+
+
+@helper
+def key_kind(channel):
+    """0 (PARTY_INSTRUMENT) at tills and cash machines, else 1 (PARTY_DEVICE)."""
+    if channel in (POS, ATM):
+        return 0
+    return 1
+
+
+@helper
+def same_key(rows, i, j):
+    """Whether two arrivals have the same session key."""
+    kind = key_kind(rows.channel[i])
+    if kind != key_kind(rows.channel[j]) or rows.party[i] != rows.party[j]:
+        return False
+    if kind == 0:
+        return rows.instrument[i] == rows.instrument[j]
+    return rows.device[i] == rows.device[j]
+
+
+@helper
+def breaks(rows, rule, left, i, start_ts, members, u):
+    """Whether arrival i starts a session although `left` precedes it under its key.
+
+    start_ts: int64, first instant of the session of `left`; members: int64, its arrivals so far; u: float64.
+    """
+    kind = key_kind(rows.channel[i])
+    if rule.on_day[kind] and rows.local[i] // DAY_US != rows.local[left] // DAY_US:
+        return True
+    if rule.on_channel[kind] and rows.channel[i] != rows.channel[left]:
+        return True
+    if members >= rule.arrivals[kind] or rows.ts[i] - start_ts > rule.duration_us[kind]:
+        return True
+    over = np.float64(rows.ts[i] - rows.ts[left] - rule.timeout_us[kind])
+    return u < over / np.float64(rule.break_us[kind] - rule.timeout_us[kind])
+
+
+@kernel
+def cut_sessions(rows, rule, keys, slots, evidence, table, out):
+    """Sessions of a shard's arrivals; returns their number.
+
+    rows: Timeline; rule: CutRule; keys: uint64[decisions]; slots: int64[decisions]; evidence: uint64[decisions, 2];
+    table: int64[power of two, at least n + 1], overwritten; out: Cuts. One draw for every arrival.
+    """
+    n = rows.ts.shape[0]
+    mask = table.shape[0] - 1
+    for h in range(table.shape[0]):
+        table[h] = -1
+    sessions = 0
+    for i in range(n):
+        u = draw(keys, BOUNDARY, rows.ordinal[i] * slots[BOUNDARY], evidence)
+        kind = key_kind(rows.channel[i])
+        entity = rows.instrument[i] if kind == 0 else rows.device[i]
+        mixed = mix64(np.uint64(rows.party[i]) * GAMMA + np.uint64(2 * entity + kind))
+        h = np.int64(mixed >> SHIFT_32) & mask
+        while table[h] >= 0 and not same_key(rows, table[h], i):
+            h = (h + 1) & mask
+        left = table[h]
+        table[h] = i
+        if left >= 0:
+            s = out.session[left]
+            if not breaks(rows, rule, left, i, rows.ts[out.first[s]], out.count[s], u):
+                out.session[i] = s
+                out.count[s] += 1
+                continue
+        out.session[i] = sessions
+        out.first[sessions] = i
+        out.count[sessions] = 1
+        sessions += 1
+    return sessions
+
+
+@kernel
+def order_ties(starts, ids, order):
+    """Order of rows that ascend by start already, so that equal starts ascend by id too.
+
+    starts: int64[s], ascending; ids: int64[s]; order: int64[s], filled.
+    """
+    for i in range(starts.shape[0]):
+        j = i
+        while j > 0 and starts[order[j - 1]] == starts[i] and ids[order[j - 1]] > ids[i]:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = i
+
+
+@helper
+def dominant(values, rows, lo, hi):
+    """Value other than 0 that most of values[rows[lo:hi]] have, the lowest of equals; 0 when all are 0."""
+    best, most = values[rows[lo]], 0
+    best = best - best
+    for a in range(lo, hi):
+        value = values[rows[a]]
+        if value == 0 or value == best:
+            continue
+        times = 0
+        for b in range(lo, hi):
+            if values[rows[b]] == value:
+                times += 1
+        if times > most or (times == most and value < best):
+            best, most = value, times
+    return best
+
+
+@helper
+def dominant_channel(channel, rows, lo, hi):
+    """-> (most frequent channel code, lowest of equals; number of distinct codes). Codes are 0 .. 7."""
+    best, most, distinct = 0, 0, 0
+    for code in range(8):
+        times = 0
+        for a in range(lo, hi):
+            if channel[rows[a]] == code:
+                times += 1
+        if times > 0:
+            distinct += 1
+        if times > most:
+            best, most = code, times
+    return best, distinct
+
+
+@helper
+def count_distinct(values, rows, lo, hi):
+    """Number of distinct values among values[rows[lo:hi]]."""
+    distinct = 0
+    for a in range(lo, hi):
+        seen = False
+        for b in range(lo, a):
+            if values[rows[b]] == values[rows[a]]:
+                seen = True
+                break
+        if not seen:
+            distinct += 1
+    return distinct
+
+
+@kernel
+def index_sessions(columns, ptr, rows, out):
+    """Gap statistics, dominant entities and distinct counts of each session.
+
+    columns: Members; ptr: int64[s + 1], rows: int64[n]: arrivals of session s are rows[ptr[s]:ptr[s + 1]], in time
+    order; out: IndexOut. Gaps of a session of one arrival are 0 (null).
+    """
+    for s in range(ptr.shape[0] - 1):
+        lo, hi = ptr[s], ptr[s + 1]
+        head = rows[lo]
+        if hi - lo == 1:
+            out.gap_min[s] = 0
+            out.gap_max[s] = 0
+            out.gap_sum[s] = 0
+            out.device[s] = columns.device[head]
+            out.account[s] = columns.account[head]
+            out.instrument[s] = columns.instrument[head]
+            out.merchant[s] = columns.merchant[head]
+            out.ip[s] = columns.ip[head]
+            out.channel[s] = columns.channel[head]
+            out.channel_count[s] = 1
+            out.merchant_count[s] = 1
+            continue
+        gap_min = columns.ts[rows[lo + 1]] - columns.ts[head]
+        gap_max = gap_min
+        for a in range(lo + 2, hi):
+            gap = columns.ts[rows[a]] - columns.ts[rows[a - 1]]
+            gap_min = min(gap_min, gap)
+            gap_max = max(gap_max, gap)
+        out.gap_min[s] = gap_min
+        out.gap_max[s] = gap_max
+        out.gap_sum[s] = columns.ts[rows[hi - 1]] - columns.ts[head]
+        out.device[s] = dominant(columns.device, rows, lo, hi)
+        out.account[s] = dominant(columns.account, rows, lo, hi)
+        out.instrument[s] = dominant(columns.instrument, rows, lo, hi)
+        out.merchant[s] = dominant(columns.merchant, rows, lo, hi)
+        out.ip[s] = dominant(columns.ip, rows, lo, hi)
+        channel, distinct = dominant_channel(columns.channel, rows, lo, hi)
+        out.channel[s] = channel
+        out.channel_count[s] = distinct
+        out.merchant_count[s] = count_distinct(columns.merchant, rows, lo, hi)

@@ -1,0 +1,7 @@
+"""The sealed upstream world (1A to 6A): build, import, verify, read."""
+
+from fraudloom.states.world.build import WorldManifest, build_world
+from fraudloom.states.world.spec import WorldSpec
+from fraudloom.states.world.view import World, load_world
+
+__all__ = ["World", "WorldManifest", "WorldSpec", "build_world", "load_world"]

@@ -1,0 +1,374 @@
+"""Arrivals by visits (bundle 5B): generate blocks, scatter to buckets, sort, write parts.
+
+Memory is flat: a worker holds one block, or the buckets of one part. Blocks are independent (their draws are counted
+from the block's number), so any number of workers gives the same rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fraudloom.kernels.world_rows import local_times, radix_order, scatter_rows
+from fraudloom.kernels.world_visits import VisitLaw, VisitTables, world_series, world_visits
+from fraudloom.states.world.relations import build_markets, visitors
+from fraudloom.states.world.geo import zone_arrays
+from fraudloom.states.world.merchants import Merchants
+from fraudloom.states.world.parties import Parties
+from fraudloom.states.world.spec import DAY_US, F64, FAMILIES, I64, Context, Draws, largest_remainder
+from fraudloom.tables import Columns, PartResult, PartWriter, empty_columns
+
+SINCE_MASK = (1 << 48) - 1
+ROW_BYTES = 32
+VISIT_DECISIONS = ("PLACE", "MERCHANT", "TIME", "LENGTH", "STEP")
+SERIES_DECISIONS = ("SERIES_PLACE", "SERIES_MERCHANT", "SERIES_CALENDAR", "SERIES_CLOCK")
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One channel's visits or series of a scenario: their quota of arrivals, tables, law and keys."""
+
+    family: int
+    series: bool
+    quota: int
+    tables: VisitTables
+    law: VisitLaw
+    keys: np.ndarray  # type: ignore[type-arg]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of at most `block_arrivals` arrivals of one stream; first: counter of its first visit."""
+
+    stream: int
+    first: int
+    quota: int
+
+
+@dataclass(frozen=True)
+class Town:
+    """Tables that the arrivals are drawn from."""
+
+    cities: Columns
+    offsets: Columns
+    calendar: Columns
+    parties: Parties
+    merchants: Merchants
+    trips: Columns
+
+
+def _day_tables(ctx: Context, calendar: Columns) -> tuple[F64, np.ndarray]:  # type: ignore[type-arg]
+    """(day weights float64[countries, 10, days], rest day bool[countries, days])."""
+    days, classes = ctx.spec.days, ctx.contracts.enum("demand_class")
+    countries = len(ctx.contracts.enum("country_iso"))
+    shape = (countries, len(calendar["day"]) // countries)
+    weekday, holiday, pay, business = (
+        calendar[c].reshape(shape)[:, :days] for c in ("weekday", "is_holiday", "is_pay_day", "is_business_day")
+    )
+    date64 = (ctx.start_day + np.arange(days)).astype("datetime64[D]")
+    in_month = (date64 - date64.astype("datetime64[M]")).astype(np.int64)
+    early = in_month < int(ctx.policy["month_start_days"])
+    weights = np.empty((countries, len(classes), days), np.float64)
+    for k, name in enumerate(classes):
+        law = ctx.policy["demand_classes"][name]
+        w = np.asarray([float(x) for x in law["weekdays"]])[weekday]
+        w = w * np.where(holiday, float(law["holiday"]), 1.0) * np.where(pay, float(law["pay_day"]), 1.0)
+        weights[:, k, :] = w * np.where(early, float(law["month_start"]), 1.0)[None, :]
+    return weights, ~business
+
+
+def _hour_table(ctx: Context) -> F64:
+    """Cumulative hour weights float64[20, 24]: rows 2k (weekday) and 2k + 1 (day off) of class k."""
+    rows = []
+    for name in ctx.contracts.enum("demand_class"):
+        law = ctx.policy["demand_classes"][name]
+        rows += [np.cumsum([float(x) for x in law[k]]) for k in ("hours_weekday", "hours_weekend")]
+    return np.asarray(rows, np.float64)
+
+
+def plan_streams(ctx: Context, town: Town, scenario: str) -> list[Stream]:
+    """Streams of a scenario: a channel's visits, and its series where it has any; quotas by largest remainder."""
+    policy, days = ctx.policy, ctx.spec.days
+    law = policy["scenarios"][scenario]
+    quotas = largest_remainder(ctx.spec.arrivals, [float(law["shares"][f]) for f in FAMILIES])
+    draws = Draws(ctx.draws.world, ctx.draws.seed, scenario)
+    weights, rest = _day_tables(ctx, town.calendar)
+    hours = _hour_table(ctx)
+    zone_ptr, zone_from, zone_offset = zone_arrays(town.offsets, len(ctx.contracts.enum("tzid")))
+    places = len(town.cities["city_id"])
+    activity = np.bincount(town.parties.city, weights=town.parties.table["activity_weight"], minlength=places)
+    cell_city, cell_day, cell_party = visitors(town.trips)
+    cell_cum = np.cumsum(town.parties.table["activity_weight"][cell_party])
+    visits = policy["visits"]
+    streams = []
+    for f, name in enumerate(FAMILIES):
+        channel = policy["channels"][name]
+        mine = weights.copy()
+        for peak in law["peaks"]:
+            if peak["channel"] == name:
+                start = int(float(peak["from_share"]) * days)
+                mine[:, :, start : start + int(peak["days"])] *= float(peak["factor"])
+        market = build_markets(ctx, town.merchants, f, places)
+        tables = VisitTables(
+            np.cumsum(activity),
+            town.cities["country_iso"].astype(np.int64),
+            town.cities["tzid"].astype(np.int64),
+            cell_cum,
+            cell_city,
+            cell_day,
+            market.outlet_ptr,
+            market.outlet_merchant,
+            market.outlet_cum,
+            market.country_ptr,
+            market.online_merchant,
+            market.home_cum,
+            market.cross_cum,
+            town.merchants.table["demand_class"].astype(np.int64),
+            town.merchants.table["city_id"] - 1,
+            np.cumsum(mine, axis=2).reshape(-1, days),
+            rest,
+            hours,
+            zone_ptr,
+            zone_from,
+            zone_offset,
+        )
+        numbers = VisitLaw(
+            ctx.code("channel_group", name),
+            ctx.start_us,
+            days,
+            int(visits["length_max"]),
+            *(float(channel[k]) for k in ("visit_p", "same_merchant", "p_home", "p_trip", "p_outlet")),
+            *(float(channel[k]) for k in ("gap_median_s", "gap_sigma")),
+            *(float(visits[k]) for k in ("gap_min_s", "gap_max_s")),
+            *(int(x) for x in visits["series_period_days"]),
+            *(int(visits[k]) for k in ("series_hour_from", "series_hour_to")),
+        )
+        in_series = round(int(quotas[f]) * float(channel["series_share"]))
+        for series, quota in ((False, int(quotas[f]) - in_series), (True, in_series)):
+            names = SERIES_DECISIONS if series else VISIT_DECISIONS
+            keys = np.asarray([draws.key("arrivals", f"{name}/{d}") for d in names], np.uint64)
+            streams.append(Stream(f, series, quota, tables, numbers, keys))
+    return streams
+
+
+def plan_blocks(ctx: Context, streams: list[Stream]) -> list[Block]:
+    """Blocks of every stream, in stream order."""
+    size = int(ctx.policy["sizes"]["block_arrivals"])
+    return [
+        Block(s, at, min(size, stream.quota - at))
+        for s, stream in enumerate(streams)
+        for at in range(0, stream.quota, size)
+    ]
+
+
+def make_block(stream: Stream, block: Block) -> tuple[np.ndarray, int, int]:  # type: ignore[type-arg]
+    """Rows (int64[quota, 4]), visits and series of one block, from its numbers alone."""
+    rows = np.empty((block.quota, 4), np.int64)
+    if stream.series:
+        made = int(world_series(stream.tables, stream.law, stream.keys, block.first, block.quota, rows))
+        return rows, block.quota, made
+    return rows, int(world_visits(stream.tables, stream.law, stream.keys, block.first, block.quota, rows)), 0
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Ranges of (merchant, day): a merchant's first bucket and over how many its days are spread; last merchant that starts in or before each bucket."""
+
+    bucket: I64
+    parts: I64
+    count: int
+    last_merchant: I64
+
+
+def plan_buckets(ctx: Context, expected: F64) -> Buckets:
+    """Cut merchants, in order, into buckets of about `bucket_rows` expected arrivals; split a heavy merchant by days."""
+    target = float(ctx.policy["sizes"]["bucket_rows"])
+    parts = np.minimum(np.maximum(1, np.ceil(expected / target)), ctx.spec.days).astype(np.int64)
+    alone = parts > 1
+    bucket = np.empty(len(expected), np.int64)
+    at, filled, step = 0, 0.0, 0
+    for m, weight in enumerate(expected):
+        if m and (alone[m] or step > 1 or filled + weight > target):
+            at += step
+            filled = 0.0
+        bucket[m] = at
+        filled += float(weight)
+        step = int(parts[m])
+    count = at + step
+    last = np.searchsorted(bucket, np.arange(count), side="right") - 1
+    return Buckets(bucket, parts, count, last.astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Scattered:
+    """A scratch file of packed rows: offsets (rows) of every (block, bucket), and bases of visit and series numbers."""
+
+    path: Path
+    ptr: I64
+    start: I64
+    visit_base: I64
+    series_base: I64
+
+
+def scatter(
+    ctx: Context, streams: list[Stream], blocks: list[Block], buckets: Buckets, scratch: Path, pool: Executor,
+    progress: Callable[[str, int, int], None],
+) -> Scattered:
+    """Generate every block and write it, partitioned by bucket, at its place in one scratch file."""
+    path = scratch / "rows.bin"
+    ptr = np.zeros((len(blocks), buckets.count + 1), np.int64)
+    start = np.cumsum([0] + [b.quota for b in blocks])
+    visits, series = np.zeros(len(blocks), np.int64), np.zeros(len(blocks), np.int64)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        def one(i: int) -> int:
+            rows, visits[i], series[i] = make_block(streams[blocks[i].stream], blocks[i])
+            out = np.empty_like(rows)
+            scatter_rows(rows, len(rows), buckets.bucket, buckets.parts, ctx.spec.days, ptr[i], out)
+            view, at = memoryview(out).cast("B"), int(start[i]) * ROW_BYTES
+            while len(view):
+                done = os.pwrite(fd, view, at)
+                view, at = view[done:], at + done
+            return blocks[i].quota
+
+        made = 0
+        for n in pool.map(one, range(len(blocks))):
+            made += n
+            progress("arrivals made", made, int(start[-1]))
+    finally:
+        os.close(fd)
+    zero = np.zeros(1, np.int64)
+    bases = [np.concatenate([zero, np.cumsum(x)[:-1]]) if len(x) else x for x in (visits, series)]
+    return Scattered(path, ptr, start, bases[0], bases[1])
+
+
+def load_bucket(ctx: Context, s: Scattered, buckets: Buckets, b: int, fd: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Rows of one bucket in (merchant, time, visit, place) order, with visit and series numbers of the scenario.
+
+    Word 2 is split: returns int64[n, 5] with visit_key in word 2 and series_key (0 for none) in word 4.
+    """
+    size = s.ptr[:, b + 1] - s.ptr[:, b]
+    n = int(size.sum())
+    rows = np.empty((n, 4), np.int64)
+    at = 0
+    for i in np.flatnonzero(size):
+        view = memoryview(rows[at : at + int(size[i])]).cast("B")
+        where = (int(s.start[i]) + int(s.ptr[i, b])) * ROW_BYTES
+        while len(view):
+            got = os.preadv(fd, [view], where)
+            view, where = view[got:], where + got
+        at += int(size[i])
+    block = np.repeat(np.arange(len(size)), size)
+    local = rows[:, 2]
+    in_series = local & 0xFFFFFFFF
+    out = np.empty((n, 5), np.int64)
+    merchant, since = rows[:, 1] >> 32, rows[:, 0] & SINCE_MASK
+    bits = int(ctx.spec.days * DAY_US).bit_length()
+    low = int(merchant.min()) if n else 0
+    wide = int((int(merchant.max()) - low if n else 0)).bit_length()
+    order = np.empty(n, np.int64)
+    if bits + wide <= 62:
+        radix_order(((merchant - low) << bits) | since, bits + wide, np.empty((2, n), np.int64), order)
+    else:
+        order = np.lexsort((since, merchant))
+    out[:, 0], out[:, 1], out[:, 3] = rows[order, 0], rows[order, 1], rows[order, 3]
+    out[:, 2] = (s.visit_base[block] + (local >> 32) + 1)[order]
+    out[:, 4] = np.where(in_series > 0, s.series_base[block] + in_series, 0)[order]
+    return out
+
+
+def unpack(ctx: Context, town: Town, rows: np.ndarray, seq: I64) -> Columns:  # type: ignore[type-arg]
+    """Contract columns of sorted rows; seq: arrival_seq of each."""
+    n = len(rows)
+    cols = empty_columns(ctx.contracts.dataset("arrival_events_5B"), n)
+    since, merchant = rows[:, 0] & SINCE_MASK, rows[:, 1] >> 32
+    home, city = rows[:, 3] >> 32, (rows[:, 3] >> 16) & 0xFFFF
+    virtual = (rows[:, 0] >> 57) & 1 == 1
+    cols["merchant_id"], cols["arrival_seq"], cols["ts_utc"] = merchant + 1, seq, since + ctx.start_us
+    cols["channel_group"] = (rows[:, 3] & 0xFFFF).astype(np.int8)
+    cols["zone_representation"] = town.cities["tzid"][home]
+    ptr, frm, off = zone_arrays(town.offsets, len(ctx.contracts.enum("tzid")))
+    local_times(cols["ts_utc"], cols["zone_representation"].astype(np.int64), ptr, frm, off, cols["ts_local_primary"])
+    cols["bucket_index"] = (since // 3_600_000_000).astype(np.int32)
+    cols["is_virtual"] = virtual
+    cols["site_id"] = np.where(virtual, 0, city + 1)
+    cols["edge_id"] = np.where(virtual, town.merchants.table["acquirer_id"][merchant], 0).astype(np.int64)
+    cols["visit_key"], cols["visit_rank"] = rows[:, 2], ((rows[:, 0] >> 48) & 0xFF).astype(np.int16)
+    cols["series_key"] = rows[:, 4]
+    cols["visit_merchant_id"] = (rows[:, 1] & 0xFFFFFFFF) + 1
+    cols["home_city_id"], cols["city_id"] = home + 1, city + 1
+    cols["trip"] = (rows[:, 0] >> 56) & 1 == 1
+    return cols
+
+
+def write_parts(
+    ctx: Context, town: Town, s: Scattered, buckets: Buckets, root: Path, scenario: str, pool: Executor,
+    progress: Callable[[str, int, int], None],
+) -> tuple[dict[str, PartResult], I64]:
+    """Write the scenario's parts; returns results by relative path and the arrivals of each merchant."""
+    sizes = ctx.policy["sizes"]
+    part_rows, group_rows = int(sizes["part_rows"]), int(sizes["group_rows"])
+    per_bucket = (s.ptr[:, 1:] - s.ptr[:, :-1]).sum(axis=0) if len(s.ptr) else np.zeros(buckets.count, np.int64)
+    offset = np.concatenate([np.zeros(1, np.int64), np.cumsum(per_bucket)])
+    total = int(offset[-1])
+    ds = ctx.contracts.dataset("arrival_events_5B")
+    fd = os.open(s.path, os.O_RDONLY)
+
+    def one(k: int) -> tuple[str, PartResult, I64]:
+        name = ds.path_for(**ctx.tokens(scenario=scenario, part=k))
+        writer = PartWriter(root / name, ds, metadata=footer(ctx, scenario))
+        lo, hi = k * part_rows, min(total, (k + 1) * part_rows)
+        seen = np.zeros(len(town.merchants.family), np.int64)
+        held: list[Columns] = []
+        waiting = 0
+        for b in np.flatnonzero((offset[:-1] < hi) & (offset[1:] > lo)):
+            rows = load_bucket(ctx, s, buckets, int(b), fd)
+            merchant = rows[:, 1] >> 32
+            first = np.searchsorted(merchant, merchant, side="left")
+            before = _rows_before(buckets, per_bucket, int(b))
+            seq = np.arange(len(rows), dtype=np.int64) - first + 1 + before
+            a, z = max(lo - int(offset[b]), 0), min(hi - int(offset[b]), len(rows))
+            seen += np.bincount(merchant[a:z], minlength=len(seen))
+            while a < z:
+                step = min(z - a, group_rows - waiting)
+                held.append(unpack(ctx, town, rows[a : a + step], seq[a : a + step]))
+                a, waiting = a + step, waiting + step
+                if waiting == group_rows:
+                    writer.write_group({c: np.concatenate([h[c] for h in held]) for c in held[0]})
+                    held, waiting = [], 0
+        if held:
+            writer.write_group({c: np.concatenate([h[c] for h in held]) for c in held[0]})
+        if total == 0:
+            writer.write_group(empty_columns(ds))
+        return name, writer.close(), seen
+
+    results: dict[str, PartResult] = {}
+    totals = np.zeros(len(town.merchants.family), np.int64)
+    try:
+        done = 0
+        for name, result, seen in pool.map(one, range(max(1, -(-total // part_rows)))):
+            results[name] = result
+            totals += seen
+            done += result.rows
+            progress("arrivals written", done, total)
+    finally:
+        os.close(fd)
+    return results, totals
+
+
+def _rows_before(buckets: Buckets, per_bucket: I64, b: int) -> int:
+    """Arrivals of a split merchant in its earlier buckets (0 for all others)."""
+    m = int(buckets.last_merchant[b])
+    if buckets.parts[m] == 1:
+        return 0
+    return int(per_bucket[int(buckets.bucket[m]) : b].sum())
+
+
+def footer(ctx: Context, scenario: str) -> dict[str, str]:
+    """Axes of a part in its footer."""
+    return {"seed": str(ctx.spec.seed), "manifest_fingerprint": ctx.mf, "scenario_id": scenario}

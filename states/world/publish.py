@@ -1,0 +1,264 @@
+"""Publishing a world: table files, sealed inputs, bundles, the root manifest, and the atomic move into place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fraudloom.contracts_api import Contracts, Dataset
+from fraudloom.errors import ConflictError, EnvironmentFault
+from fraudloom.rng import substream_key
+from fraudloom.states.world.spec import DOMAIN, Context, canonical_json, sha256_hex
+from fraudloom.tables import Columns, PartResult, PartWriter
+
+SEGMENTS = {"1A": 1, "1B": 1, "2A": 1, "2B": 1, "3A": 1, "3B": 1, "5A": 2, "5B": 2, "6A": 3}
+MANIFEST = "world.json"
+POLICY_FILE = "world_policy.yaml"
+
+
+@dataclass
+class Published:
+    """Files written so far: dataset id and result by relative path."""
+
+    root: Path
+    files: dict[str, tuple[str, PartResult]] = field(default_factory=dict)
+
+    def table(self, ctx: Context, dataset_id: str, cols: Columns) -> None:
+        """Write a table of one file, in row groups."""
+        ds = ctx.contracts.dataset(dataset_id)
+        name = ds.path_for(**ctx.tokens())
+        size = int(ctx.policy["sizes"]["group_rows"])
+        rows = len(cols[ds.key[0]])
+        writer = PartWriter(self.root / name, ds, metadata=table_footer(ctx))
+        for at in range(0, max(rows, 1), size):
+            writer.write_group({c.name: cols[c.name][at : at + size] for c in ds.columns})
+        self.files[name] = (dataset_id, writer.close())
+
+    def add(self, dataset_id: str, results: Mapping[str, PartResult]) -> None:
+        """Record parts written elsewhere."""
+        for name, result in results.items():
+            self.files[name] = (dataset_id, result)
+
+    def rows(self) -> dict[str, int]:
+        """Rows by dataset."""
+        out: dict[str, int] = {}
+        for dataset_id, result in self.files.values():
+            out[dataset_id] = out.get(dataset_id, 0) + result.rows
+        return dict(sorted(out.items()))
+
+
+def table_footer(ctx: Context) -> dict[str, str]:
+    """Axes in the footer of a table's file."""
+    return {"seed": str(ctx.spec.seed), "manifest_fingerprint": ctx.mf, "parameter_hash": ctx.wph}
+
+
+def bundle_path(segment: str, mf: str) -> str:
+    """Folder of a segment's validation bundle, relative to the world's root."""
+    return f"data/layer{SEGMENTS[segment]}/{segment}/validation/manifest_fingerprint={mf}"
+
+
+def sealed_inputs_path(segment: str, mf: str) -> str:
+    """Path of a segment's list of sealed inputs."""
+    return f"data/layer{SEGMENTS[segment]}/{segment}/sealed_inputs/manifest_fingerprint={mf}/sealed_inputs_{segment}.json"
+
+
+def index_digest(entries: list[dict[str, Any]]) -> tuple[bytes, str]:
+    """The one hashing law: canonical JSON of the path-sorted (path, sha256, size), and its SHA-256."""
+    data = canonical_json(sorted(entries, key=lambda e: str(e["path"])))
+    return data, sha256_hex(data)
+
+
+def flag_text(digest: str) -> bytes:
+    """Content of `_passed.flag`."""
+    return f"sha256_hex = {digest}\n".encode()
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def _sealed_row(ds: Dataset, digest: str, mf: str) -> dict[str, Any]:
+    return {
+        "manifest_fingerprint": mf,
+        "owner_layer": SEGMENTS[ds.owner],
+        "owner_segment": ds.owner,
+        "manifest_key": ds.id,
+        "path_template": ds.path,
+        "partition_keys": list(ds.partitions),
+        "schema_ref": f"dictionary/upstream.yaml#/datasets/{ds.id}",
+        "role": "UPSTREAM_EGRESS",
+        "status": "REQUIRED",
+        "read_scope": "ROW_LEVEL",
+        "sha256_hex": digest,
+        "upstream_bundle_id": None,
+        "notes": None,
+    }
+
+
+def family_digest(results: list[tuple[str, PartResult]]) -> str:
+    """Digest of a dataset: SHA-256 over the content digests of its files in path order."""
+    lines = [f"{name}\t{r.rows}\t{r.content_digest}\n" for name, r in sorted(results, key=lambda x: x[0])]
+    return sha256_hex("".join(lines).encode())
+
+
+def seal(ctx: Context, contracts: Contracts, done: Published) -> dict[str, str]:
+    """Write sealed-input lists, indexes and flags; returns the bundle digest of every segment."""
+    by_dataset: dict[str, list[tuple[str, PartResult]]] = {}
+    for name, (dataset_id, result) in done.files.items():
+        by_dataset.setdefault(dataset_id, []).append((name, result))
+    digests = {d: family_digest(results) for d, results in by_dataset.items()}
+    order = list(SEGMENTS)
+    for segment in ("5A", "5B", "6A"):
+        before = set(order[: order.index(segment)])
+        owned = [contracts.dataset(d) for d in digests if contracts.dataset(d).owner in before]
+        rows = [_sealed_row(ds, digests[ds.id], ctx.mf) for ds in owned]
+        rows.sort(key=lambda r: (r["owner_layer"], r["owner_segment"], r["manifest_key"], r["path_template"]))
+        _write(done.root / sealed_inputs_path(segment, ctx.mf), canonical_json(rows))
+    bundles: dict[str, str] = {}
+    for segment in order:
+        entries = [
+            {"path": name, "size": r.bytes, "sha256": r.file_digest}
+            for name, (dataset_id, r) in done.files.items()
+            if contracts.dataset(dataset_id).owner == segment
+        ]
+        if segment in ("5A", "5B", "6A"):
+            path = sealed_inputs_path(segment, ctx.mf)
+            data = (done.root / path).read_bytes()
+            entries.append({"path": path, "size": len(data), "sha256": sha256_hex(data)})
+        data, digest = index_digest(entries)
+        folder = done.root / bundle_path(segment, ctx.mf)
+        _write(folder / "index.json", data)
+        _write(folder / "_passed.flag", flag_text(digest))
+        bundles[segment] = digest
+    return bundles
+
+
+def shard_count(ctx: Context, arrivals: int) -> int:
+    """Shards: 1 for small worlds, else arrivals / target, at least `shards_min`."""
+    sizes = ctx.policy["sizes"]
+    if arrivals < int(sizes["shards_from_arrivals"]):
+        return 1
+    return max(int(sizes["shards_min"]), -(-arrivals // int(sizes["shard_target_arrivals"])))
+
+
+def write_manifest(ctx: Context, done: Published, spec_doc: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Seal the world and write `world.json`; returns its content."""
+    policy_path = done.root / POLICY_FILE
+    bundles = seal(ctx, ctx.contracts, done)
+    document: dict[str, Any] = {
+        "spec": dict(spec_doc),
+        "manifest_fingerprint": ctx.mf,
+        "world_parameter_hash": ctx.wph,
+        "seed": ctx.spec.seed,
+        "streams_world": ctx.draws.world,
+        "scenarios": list(ctx.spec.scenarios),
+        "horizon": {"start_us": ctx.start_us, "end_us": ctx.end_us, "start_day": ctx.start_day, "days": ctx.spec.days},
+        "cohort_key": f"{substream_key(DOMAIN, ctx.draws.world, ctx.draws.seed, '', 'cohorts', 'SHARD'):016x}",
+        "shard_target_arrivals": int(ctx.policy["sizes"]["shard_target_arrivals"]),
+        "tzdata": metadata.version("tzdata"),
+        "contracts_digest": ctx.contracts.digest,
+        "rows": done.rows(),
+        "bundles": bundles,
+        "policy_file": {"path": POLICY_FILE, "sha256": sha256_hex(policy_path.read_bytes())},
+        "files": [
+            {
+                "dataset": dataset_id,
+                "path": name,
+                "rows": r.rows,
+                "size": r.bytes,
+                "sha256": r.file_digest,
+                "content_digest": r.content_digest,
+            }
+            for name, (dataset_id, r) in sorted(done.files.items())
+        ],
+        **facts,
+    }
+    _write(done.root / MANIFEST, canonical_json(document))
+    return document
+
+
+def read_manifest(root: Path) -> dict[str, Any] | None:
+    """`world.json` of a folder, or None when there is none."""
+    path = root / MANIFEST
+    if not path.is_file():
+        return None
+    value = json.loads(path.read_bytes())
+    return value if isinstance(value, dict) else None
+
+
+def existing(out: Path, mf: str, spec_doc: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The manifest when `out` holds this very world; None when it is free; ConflictError when it holds anything else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    found = read_manifest(out) if out.is_dir() else None
+    if found is None or found.get("manifest_fingerprint") != mf or found.get("spec") != json.loads(canonical_json(spec_doc)):
+        raise ConflictError(
+            "WORLD",
+            "WORLD_DIFFERS",
+            what="the folder holds something else than the world asked for",
+            found=found.get("manifest_fingerprint") if found else "no world.json",
+            expected=mf,
+            where=out,
+            action="name another folder, or ask for the world that is there",
+        )
+    return found
+
+
+def open_partial(out: Path, mf: str) -> Path:
+    """A fresh building folder beside `out`: files appear under their final name only when all are written."""
+    partial = out.parent / f"{out.name}.partial-{mf[:12]}-{os.getpid()}"
+    try:
+        partial.mkdir(parents=True)
+    except OSError as e:
+        raise EnvironmentFault("WORLD", "OUT_NOT_WRITABLE", what=str(e), where=out) from None
+    return partial
+
+
+def move_into_place(partial: Path, out: Path) -> None:
+    """Flush and rename; an empty `out` is replaced, anything else there is a conflict."""
+    for path in sorted(partial.rglob("*")):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    try:
+        os.rename(partial, out)
+    except OSError as e:
+        raise ConflictError("WORLD", "OUT_TAKEN", what=str(e), where=out) from None
+    fd = os.open(out.parent, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def drop_partial(partial: Path) -> None:
+    """Remove an unfinished building folder (made by `open_partial` in this process)."""
+    if ".partial-" in partial.name and partial.is_dir():
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def shard_of(cohort_key: int, cohorts: np.ndarray[Any, Any], shards: int) -> np.ndarray[Any, Any]:
+    """Shard of each cohort id: mix64(key ^ id) mod S, int64."""
+    z = np.uint64(cohort_key) ^ cohorts.astype(np.uint64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return (z % np.uint64(shards)).astype(np.int64)

@@ -22,7 +22,9 @@ RULE_PINNED, RULE_SERIES_REGULAR, RULE_SERIES_POOL, RULE_VISIT_REGULAR, RULE_VIS
 POS, ATM = 1, 2
 ROLE_PRIMARY_OWNER = 0
 ROLE_TYPICAL_IP = 0
-HOURS_PER_DAY = 24
+DAY_US = 86_400_000_000
+#: Base of the composite keys (city, day): key = city id * PLACE_BASE + day.
+PLACE_BASE = 1 << 20
 
 
 class Rows(NamedTuple):
@@ -31,7 +33,7 @@ class Rows(NamedTuple):
     merchant: Array
     ts: Array
     channel: Array
-    bucket: Array
+    local: Array
     visit: Array
     series: Array
     anchor: Array
@@ -50,7 +52,10 @@ class Streams(NamedTuple):
 
 
 class People(NamedTuple):
-    """Who may act: regulars by (merchant, home city), residents by city, trips by party, visitors by (city, day)."""
+    """Who may act: regulars by (merchant, home city), residents by city, trips by party, visitors by (city, day).
+
+    first_day: first day of the horizon since 1970-01-01; days: its length.
+    """
 
     group_ptr: Array
     group_city: Array
@@ -62,9 +67,11 @@ class People(NamedTuple):
     trip_ptr: Array
     trip_from: Array
     trip_to: Array
+    visitor_key: Array
     visitor_ptr: Array
     visitor_party: Array
     visitor_cum: Array
+    first_day: int
     days: int
 
 
@@ -177,7 +184,7 @@ def window_total(cum, lo, hi):
 def is_away(people, party, day):
     """Whether a trip of the party (id) covers the day."""
     for k in range(people.trip_ptr[party - 1], people.trip_ptr[party]):
-        if people.trip_from[k] <= day and day <= people.trip_to[k]:
+        if people.trip_from[k] <= day <= people.trip_to[k]:
             return True
     return False
 
@@ -205,10 +212,11 @@ def pool_window(people, city):
 @helper
 def visitor_window(people, city, day):
     """Rows [lo, hi) of the visitors of (city, day) with weight, or (0, 0)."""
-    if day < 0 or day >= people.days:
+    key = city * PLACE_BASE + day
+    first, last = find_in(people.visitor_key, key, 0, people.visitor_key.shape[0])
+    if last == first:
         return 0, 0
-    cell = (city - 1) * people.days + day
-    lo, hi = people.visitor_ptr[cell], people.visitor_ptr[cell + 1]
+    lo, hi = people.visitor_ptr[first], people.visitor_ptr[first + 1]
     if window_total(people.visitor_cum, lo, hi) > 0.0:
         return lo, hi
     return 0, 0
@@ -222,7 +230,8 @@ def attach_party(rows, people, holdings, p_regular, streams, evidence, out):
     evidence: uint64[decisions, 2]; out: PartyOut. All slots are drawn, whether needed or not.
     """
     for i in range(rows.ts.shape[0]):
-        series, trip, day = rows.series[i], rows.trip[i], rows.bucket[i] // HOURS_PER_DAY
+        series, trip = rows.series[i], rows.trip[i]
+        day = (rows.local[i] // DAY_US - people.first_day) % people.days
         city = rows.home_city[i]
         d, key = PARTY, rows.visit[i]
         if series > 0:
@@ -492,3 +501,21 @@ def attach_device(rows, party, devices, priors, streams, evidence, out):
         out.ip[i] = ip
         out.terminal[i] = terminal
     return failed
+
+
+@kernel
+def hold_links(ptr, targets, owner, target, out):
+    """Whether each target is linked to its owner: out[i] says if target[i] is in targets[ptr[k - 1]:ptr[k]] for the
+    owner's id k.
+
+    ptr: int64[m + 1]; targets: int64[r]; owner: int64[n], ids 1..m, or 0 for "nothing to check" (True);
+    target: int64[n]; out: bool[n].
+    """
+    for i in range(owner.shape[0]):
+        found = owner[i] == 0
+        if not found:
+            for k in range(ptr[owner[i] - 1], ptr[owner[i]]):
+                if targets[k] == target[i]:
+                    found = True
+                    break
+        out[i] = found

@@ -1,6 +1,6 @@
-"""Session kernels: order in time, cuts at gaps, index rows.
+"""Session kernels: cuts at gaps, order of sessions, index rows.
 
-Arrivals of one shard are put in (ts, ordinal) order by radix, then read once: a hash table of the last arrival per key
+Arrivals of one shard come in (ts, ordinal) order and are read once: a hash table of the last arrival per key
 gives each arrival its predecessor, so no sort by key is needed. The law is contracts/laws/s1.md.
 """
 
@@ -15,8 +15,6 @@ Array = np.ndarray
 
 BOUNDARY = 11
 DAY_US = 86_400_000_000
-RADIX_BITS = 11
-RADIX_MASK = (1 << RADIX_BITS) - 1
 POS, ATM = 1, 2
 SHIFT_32 = np.uint64(32)
 
@@ -80,34 +78,6 @@ class IndexOut(NamedTuple):
     channel: Array
     channel_count: Array
     merchant_count: Array
-
-
-@kernel
-def radix_order(values, base, span, scratch, counts, order):
-    """Reorder `order` stably so that values[order] ascends.
-
-    values: int64[m], each in [base, base + span]; base, span: int64; scratch: int64[n], counts: int64[2048], both
-    overwritten; order: int64[n], rows of values in any start order, changed in place.
-    """
-    n = order.shape[0]
-    shift = 0
-    while (span >> shift) > 0:
-        for b in range(counts.shape[0]):
-            counts[b] = 0
-        for i in range(n):
-            counts[((values[order[i]] - base) >> shift) & RADIX_MASK] += 1
-        total = 0
-        for b in range(counts.shape[0]):
-            here = counts[b]
-            counts[b] = total
-            total += here
-        for i in range(n):
-            b = ((values[order[i]] - base) >> shift) & RADIX_MASK
-            scratch[counts[b]] = order[i]
-            counts[b] += 1
-        for i in range(n):
-            order[i] = scratch[i]
-        shift += RADIX_BITS
 
 
 @helper
@@ -202,7 +172,7 @@ def dominant(values, rows, lo, hi):
     best = best - best
     for a in range(lo, hi):
         value = values[rows[a]]
-        if value == 0 or value == best:
+        if value in (0, best):
             continue
         times = 0
         for b in range(lo, hi):

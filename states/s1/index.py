@@ -1,4 +1,4 @@
-"""The world as CSR arrays for the attachment kernels: made once per world, used by every plan."""
+"""The world as arrays for the attachment kernels: made once per world, used by every plan."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fraudloom.contracts_api import Contracts
 from fraudloom.kernels.attach import Devices, Holdings, People
+from fraudloom.states.world.view import PLACE_BASE, World, windows
 from fraudloom.tables import Columns
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -16,151 +16,114 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class WorldIndex:
-    """Candidates of the five steps, and what proofs look up.
+    """Candidates of the five steps, and what proofs look up by row.
 
-    `counts`: rows of merchants, parties, accounts, instruments, devices, ips, terminals.
-    `links_ptr`, `links_device`: party links of devices, all roles; `ip_ptr`, `ips`: addresses of devices.
+    `account_owner`: party id by account row; `terminal_*`: merchant, device and address id by terminal row;
+    `shard`: int32 by party row; `counts`: rows behind each id column.
     """
 
     people: People
     holdings: Holdings
     devices: Devices
     account_owner: Ints
-    instrument_status_active: np.ndarray[Any, np.dtype[np.bool_]]
-    device_merchant: Ints
     terminal_merchant: Ints
-    terminal_device_by_id: Ints
-    terminal_ip_by_id: Ints
+    terminal_device: Ints
+    terminal_ip: Ints
     shard: np.ndarray[Any, np.dtype[np.int32]]
     counts: dict[str, int]
 
 
-def table(world: Any, dataset_id: str) -> Columns:
-    """Columns of one world table."""
-    columns: Columns = world.table(dataset_id)
-    return columns
-
-
-def pointers(owner: Ints, n: int) -> Ints:
-    """CSR pointers of rows that ascend by owner id: rows of owner id k are ptr[k - 1]:ptr[k]. int64[n + 1]."""
-    return np.searchsorted(owner, np.arange(1, n + 2), side="left").astype(np.int64)
-
-
-def running_sum(weights: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Running sum from left to right, one float64 addition per row."""
-    return np.add.accumulate(np.asarray(weights, dtype=np.float64))
-
-
-def _people(world: Any) -> People:
-    merchants = len(table(world, "merchants_1A")["merchant_id"])
-    cities = len(table(world, "cities_1B")["city_id"])
-    parties = table(world, "s1_party_base_6A")
-    n = len(parties["party_id"])
-    regulars = table(world, "regulars_6A")
-    merchant, city = regulars["merchant_id"], regulars["home_city_id"]
-    rows = len(merchant)
-    starts = np.ones(rows, dtype=np.bool_)
-    starts[1:] = (merchant[1:] != merchant[:-1]) | (city[1:] != city[:-1])
-    heads = np.flatnonzero(starts).astype(np.int64)
-    trips = table(world, "trips_6A")
-    length = (trips["to_day"] - trips["from_day"] + 1).astype(np.int64)
-    days = int(trips["to_day"].max()) + 1 if len(length) else 0
-    # One row per (trip, day away): visitors of (city, day), in (city, day, party) order.
-    trip = np.repeat(np.arange(len(length)), length)
-    day = np.arange(len(trip)) - np.repeat(np.cumsum(length) - length, length) + trips["from_day"][trip]
-    cell = (trips["city_id"][trip] - 1) * days + day
-    order = np.argsort(cell, kind="stable")
-    visitor = trips["party_id"][trip[order]]
+def _people(world: World) -> People:
+    merchants = len(world.tables["merchants_1A"]["merchant_id"])
+    trips = world.tables["trips_6A"]
     return People(
-        group_ptr=pointers(merchant[heads], merchants),
-        group_city=city[heads],
-        regular_ptr=np.append(heads, rows).astype(np.int64),
-        regular_party=regulars["party_id"],
-        regular_cum=running_sum(regulars["weight"]),
-        city_ptr=pointers(parties["city_id"], cities),
-        pool_cum=running_sum(parties["activity_weight"]),
-        trip_ptr=pointers(trips["party_id"], n),
+        group_ptr=windows(world.regular_key // PLACE_BASE - 1, merchants),
+        group_city=world.regular_key % PLACE_BASE,
+        regular_ptr=world.regular_ptr,
+        regular_party=world.regular_party,
+        regular_cum=world.regular_cum,
+        city_ptr=world.city_party_ptr,
+        pool_cum=world.city_party_cum,
+        trip_ptr=world.trips_by_party,
         trip_from=trips["from_day"],
         trip_to=trips["to_day"],
-        visitor_ptr=np.searchsorted(cell[order], np.arange(cities * days + 1)).astype(np.int64),
-        visitor_party=visitor,
-        visitor_cum=running_sum(parties["activity_weight"][visitor - 1]),
-        days=days,
+        visitor_key=world.visitor_key,
+        visitor_ptr=world.visitor_ptr,
+        visitor_party=world.visitor_party,
+        visitor_cum=world.visitor_cum,
+        first_day=world.start_day,
+        days=world.days,
     )
 
 
-def _holdings(world: Any, active: int) -> Holdings:
-    parties = table(world, "s1_party_base_6A")
-    accounts = table(world, "s2_account_base_6A")
-    instruments = table(world, "s3_instrument_base_6A")
-    use = instruments["instrument_status"] == active
+def _holdings(world: World) -> Holdings:
+    instruments: Columns = world.tables["s3_instrument_base_6A"]
+    active = instruments["instrument_status"] == world.contracts.code("instrument_status", "ACTIVE")
     return Holdings(
-        family=parties["party_type"],
-        account_ptr=pointers(accounts["owner_party_id"], len(parties["party_id"])),
-        ledger=accounts["ledger_class"],
-        instrument_ptr=pointers(instruments["account_id"], len(accounts["account_id"])),
+        family=world.tables["s1_party_base_6A"]["party_type"],
+        account_ptr=world.accounts_by_party,
+        ledger=world.tables["s2_account_base_6A"]["ledger_class"],
+        instrument_ptr=world.instruments_by_account,
         kind=instruments["instrument_kind"],
-        usable_from=np.where(use, instruments["valid_from"], 0),
-        usable_to=np.where(use, instruments["valid_to"], 0),
+        usable_from=np.where(active, instruments["valid_from"], 0),
+        usable_to=np.where(active, instruments["valid_to"], 0),
         holder=instruments["owner_party_id"],
         account_of=instruments["account_id"],
     )
 
 
-def _devices(world: Any, phone: int) -> Devices:
-    parties = table(world, "s1_party_base_6A")
-    merchants = len(table(world, "merchants_1A")["merchant_id"])
-    devices = table(world, "s4_device_base_6A")
-    links = table(world, "s4_device_links_6A")
-    own = links["party_id"] > 0
-    terminals = table(world, "terminals_2B")
+def _devices(world: World) -> Devices:
+    devices, terminals = world.tables["s4_device_base_6A"], world.tables["terminals_2B"]
     by_place = np.lexsort((terminals["terminal_id"], terminals["city_id"], terminals["merchant_id"]))
-    ip_links = table(world, "s4_ip_links_6A")
     return Devices(
-        family=parties["party_type"],
-        link_ptr=pointers(links["party_id"][own], len(parties["party_id"])),
-        link_device=links["device_id"][own],
-        link_role=links["link_role"][own],
+        family=world.tables["s1_party_base_6A"]["party_type"],
+        link_ptr=world.party_device_ptr,
+        link_device=world.party_device_id,
+        link_role=world.party_device_role,
         device_from=devices["valid_from"],
         device_to=devices["valid_to"],
-        phone=devices["device_type"] == phone,
-        terminal_ptr=pointers(terminals["merchant_id"], merchants),
+        phone=devices["device_type"] == world.contracts.code("device_type", "MOBILE_PHONE"),
+        terminal_ptr=world.merchant_terminal_ptr,
         terminal_city=terminals["city_id"][by_place],
         terminal_id=terminals["terminal_id"][by_place],
         terminal_device=terminals["device_id"][by_place],
         terminal_ip=terminals["ip_id"][by_place],
-        ip_ptr=pointers(ip_links["device_id"], len(devices["device_id"])),
-        ip_id=ip_links["ip_id"],
-        ip_role=ip_links["link_role"],
-        ip_group=table(world, "s4_ip_base_6A")["ip_group"],
+        ip_ptr=world.device_ip_ptr,
+        ip_id=world.device_ip_id,
+        ip_role=world.device_ip_role,
+        ip_group=world.tables["s4_ip_base_6A"]["ip_group"],
     )
 
 
-def build_index(world: Any, contracts: Contracts) -> WorldIndex:
+def build_index(world: World) -> WorldIndex:
     """Arrays of a loaded world. The world's own guarantees (dense ids, order of rows) are relied on."""
-    active = contracts.code("instrument_status", "ACTIVE")
-    instruments = table(world, "s3_instrument_base_6A")
-    devices = table(world, "s4_device_base_6A")
-    terminals = table(world, "terminals_2B")
-    counts = {
-        "merchant_id": len(table(world, "merchants_1A")["merchant_id"]),
-        "party_id": len(table(world, "s1_party_base_6A")["party_id"]),
-        "account_id": len(table(world, "s2_account_base_6A")["account_id"]),
-        "instrument_id": len(instruments["instrument_id"]),
-        "device_id": len(devices["device_id"]),
-        "ip_id": len(table(world, "s4_ip_base_6A")["ip_id"]),
-        "terminal_id": len(terminals["terminal_id"]),
+    tables, terminals = world.tables, world.tables["terminals_2B"]
+    keys = {
+        "merchant_id": "merchants_1A",
+        "party_id": "s1_party_base_6A",
+        "account_id": "s2_account_base_6A",
+        "instrument_id": "s3_instrument_base_6A",
+        "device_id": "s4_device_base_6A",
+        "ip_id": "s4_ip_base_6A",
+        "terminal_id": "terminals_2B",
     }
     return WorldIndex(
         people=_people(world),
-        holdings=_holdings(world, active),
-        devices=_devices(world, contracts.code("device_type", "MOBILE_PHONE")),
-        account_owner=table(world, "s2_account_base_6A")["owner_party_id"],
-        instrument_status_active=instruments["instrument_status"] == active,
-        device_merchant=devices["primary_merchant_id"],
+        holdings=_holdings(world),
+        devices=_devices(world),
+        account_owner=tables["s2_account_base_6A"]["owner_party_id"],
         terminal_merchant=terminals["merchant_id"],
-        terminal_device_by_id=terminals["device_id"],
-        terminal_ip_by_id=terminals["ip_id"],
-        shard=world.party_shard,
-        counts=counts,
+        terminal_device=terminals["device_id"],
+        terminal_ip=terminals["ip_id"],
+        shard=world.party_shard.astype(np.int32),
+        counts={key: len(tables[table][key]) for key, table in keys.items()},
     )
+
+
+def world_index(world: World) -> WorldIndex:
+    """The index of a world, built at its first use and kept with the world, as its own derived arrays are."""
+    kept: dict[str, Any] = vars(world)
+    if "_s1_index" not in kept:
+        kept["_s1_index"] = build_index(world)
+    index: WorldIndex = kept["_s1_index"]
+    return index

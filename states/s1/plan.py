@@ -16,7 +16,8 @@ from fraudloom.kernels.sessions import CutRule
 from fraudloom.policies_api import Pack
 from fraudloom.rng import Streams
 from fraudloom.states.decisions import Decisions
-from fraudloom.states.s1.index import WorldIndex, build_index
+from fraudloom.states.s1.index import WorldIndex, world_index
+from fraudloom.states.world.view import World
 
 FAMILIES = ("RETAIL", "BUSINESS", "OTHER")
 CHANNELS = ("ECOM", "POS", "ATM", "BANK_RAIL", "HYBRID")
@@ -140,7 +141,7 @@ def _check_vocabularies(contracts: Contracts) -> None:
             )
 
 
-def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts) -> S1Plan:
+def compile_plan(pack: Pack, world: World, streams: Streams, contracts: Contracts) -> S1Plan:
     """Compile the four policies of S1 against a loaded world. PolicyError when they do not fit together."""
     _check_vocabularies(contracts)
     pack.doc("rng_profile_layer3")
@@ -152,7 +153,7 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts)
         decisions=decisions,
         streams=DrawStreams(decisions.keys, decisions.slots),
         id_key=streams.key("identity", "session"),
-        index=world_index(world, contracts),
+        index=world_index(world),
         p_regular=float(attachment["party"]["p_regular"]),
         holding=_holding_priors(attachment, priors),
         device=_device_priors(attachment, priors),
@@ -160,12 +161,3 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts)
         attach_family=contracts.code("rng_family", ATTACH_FAMILY),
         contracts=contracts,
     )
-
-
-def world_index(world: Any, contracts: Contracts) -> WorldIndex:
-    """The index of a world, built at its first use and kept with the world."""
-    kept: dict[str, Any] = world.derived
-    if "s1_index" not in kept:
-        kept["s1_index"] = build_index(world, contracts)
-    index: WorldIndex = kept["s1_index"]
-    return index

@@ -11,8 +11,10 @@ from fraudloom.kernels import attach as ka
 from fraudloom.kernels import sessions as ks
 from fraudloom.kernels.idmap import encode_ids
 from fraudloom.kernels.scatter import scatter_order
+from fraudloom.kernels.world_rows import radix_order
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s1.plan import S1Plan
+from fraudloom.states.world.view import World
 from fraudloom.tables import Columns
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -85,9 +87,10 @@ def _derive(plan: S1Plan, columns: Columns) -> None:
     columns["attach_rng_family"] = np.full(len(instrument), plan.attach_family, dtype=np.int8)
 
 
-def attach(plan: S1Plan, world: Any, arrivals: Columns, first_ordinal: int, evidence: EvidenceArray) -> Columns:
-    """Entities of a batch of arrivals: its columns, those of s1_arrival_entities_6B but session_id, `_ordinal`, `_shard`.
+def attach(plan: S1Plan, world: World, arrivals: Columns, first_ordinal: int, evidence: EvidenceArray) -> Columns:
+    """Entities of a batch of arrivals.
 
+    Returns its columns, those of s1_arrival_entities_6B but session_id, `_ordinal` (int64) and `_shard` (int32).
     `first_ordinal`: ordinal of row 0 (rows follow each other). `evidence`: uint64[decisions, 2], added to.
     DataError S1_ENTITY_NO_CANDIDATES names the first arrival that nobody can have made.
     """
@@ -97,7 +100,7 @@ def attach(plan: S1Plan, world: Any, arrivals: Columns, first_ordinal: int, evid
         merchant=arrivals["merchant_id"],
         ts=arrivals["ts_utc"],
         channel=arrivals["channel_group"],
-        bucket=arrivals["bucket_index"],
+        local=arrivals["ts_local_primary"],
         visit=arrivals["visit_key"],
         series=arrivals["series_key"],
         anchor=arrivals["visit_merchant_id"],
@@ -134,16 +137,20 @@ def attach(plan: S1Plan, world: Any, arrivals: Columns, first_ordinal: int, evid
     return out
 
 
-def _time_order(ts: Ints, ordinal: Ints) -> Ints:
+def _time_order(ts: Ints, ordinal: np.ndarray[Any, Any]) -> Ints:
     """Rows in (ts, ordinal) order."""
     n = len(ts)
-    order = np.arange(n, dtype=np.int64)
-    scratch, counts = np.empty(n, np.int64), np.empty(1 << ks.RADIX_BITS, np.int64)
-    for values, needed in ((ordinal, bool(n > 1 and (ordinal[1:] < ordinal[:-1]).any())), (ts, n > 1)):
-        if needed:
-            base = int(values.min())
-            ks.radix_order(values, base, int(values.max()) - base, scratch, counts, order)
-    return order
+    out = np.arange(n, dtype=np.int64)
+    if n < 2:
+        return out
+    keys, spare, order = np.empty(n, np.int64), np.empty((2, n), np.int64), np.empty(n, np.int64)
+    in_order = bool((ordinal[1:] > ordinal[:-1]).all())
+    for values in (ts,) if in_order else (ordinal, ts):
+        base = int(values.min())
+        np.subtract(values[out], base, out=keys)
+        radix_order(keys, int(values.max() - base).bit_length(), spare, order)
+        out = out[order]
+    return out
 
 
 def _widen(plan: S1Plan, arrivals: Columns, order: Ints) -> Columns:
@@ -180,8 +187,13 @@ def _cut(plan: S1Plan, rows: Columns, evidence: EvidenceArray) -> ks.Cuts:
 def index_rows(rows: Columns, ptr: Ints, members: Ints) -> ks.IndexOut:
     """Statistics of sessions: arrivals of session s are members[ptr[s]:ptr[s + 1]] (rows of `rows`)."""
     s = len(ptr) - 1
-    wide = [np.empty(s, np.int64) for _ in range(8)]
-    out = ks.IndexOut(*wide, np.empty(s, np.int8), np.empty(s, np.int16), np.empty(s, np.int32))
+    wide = {name: np.empty(s, np.int64) for name in ks.IndexOut._fields[:8]}
+    out = ks.IndexOut(
+        **wide,
+        channel=np.empty(s, np.int8),
+        channel_count=np.empty(s, np.int16),
+        merchant_count=np.empty(s, np.int32),
+    )
     columns = ks.Members(
         rows["ts_utc"],
         rows["device_id"],
@@ -195,7 +207,7 @@ def index_rows(rows: Columns, ptr: Ints, members: Ints) -> ks.IndexOut:
     return out
 
 
-def sessionise(plan: S1Plan, world: Any, arrivals: Columns, evidence: EvidenceArray) -> tuple[Columns, Columns]:
+def sessionise(plan: S1Plan, world: World, arrivals: Columns, evidence: EvidenceArray) -> tuple[Columns, Columns]:
     """Sessions of one shard's attached arrivals (any row order; contract or scratch types).
 
     Returns arrivals in (ts_utc, merchant_id, arrival_seq) order with session_id, `_ordinal`, `_session_ordinal` and

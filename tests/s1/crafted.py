@@ -1,11 +1,14 @@
 """Small worlds made by hand for S1 tests: every rule of attachment has a place where it applies."""
 
+from pathlib import Path
+
 import numpy as np
 
 from fraudloom.contracts_api import load_contracts
 from fraudloom.policies_api import load_pack
 from fraudloom.rng import Streams
 from fraudloom.states import s1
+from fraudloom.states.world.view import World
 from fraudloom.tables import empty_columns
 
 CONTRACTS = load_contracts()
@@ -15,17 +18,16 @@ FOREVER = START + 1000 * DAY_US
 WORLD = "ab" * 32
 
 
-class CraftedWorld:
-    """What S1 asks of a loaded world: tables by id, a place for derived arrays, shards by party."""
-
-    def __init__(self, tables: dict, shards: int = 3) -> None:
-        self.tables = tables
-        self.derived: dict = {}
-        self.party_shard = (np.arange(len(tables["s1_party_base_6A"]["party_id"])) % shards).astype(np.int32)
-
-    def table(self, dataset_id: str) -> dict:
-        """Columns of one table."""
-        return self.tables[dataset_id]
+def made_world(tables: dict, shards: int = 3, days: int = 20) -> World:
+    """A loaded world of the given tables, without files."""
+    manifest = {
+        "shards": shards,
+        "cohort_key": "0123456789abcdef",
+        "horizon": {"start_us": START, "end_us": START + days * DAY_US, "start_day": START // DAY_US, "days": days},
+        "manifest_fingerprint": WORLD,
+        "scenarios": ["baseline_v1"],
+    }
+    return World(Path("nowhere"), CONTRACTS, manifest, tables, {})
 
 
 def rows(dataset_id: str, **columns) -> dict:
@@ -36,13 +38,14 @@ def rows(dataset_id: str, **columns) -> dict:
     for name, values in columns.items():
         column = ds.column(name)
         if column.enum and n and isinstance(values[0], str):
-            values = [CONTRACTS.code(column.enum, v) for v in values]
-        out[name] = np.array(values, dtype=column.memory_dtype)
+            out[name] = np.array([CONTRACTS.code(column.enum, v) for v in values], dtype=np.int8)
+        else:
+            out[name] = np.array(values, dtype=column.memory_dtype)
     return out
 
 
-def crafted_world(parties: int = 40, merchants: int = 12, cities: int = 3, seed: int = 0) -> CraftedWorld:
-    """A world of a few parties: two own devices (one shared with the neighbour), three accounts, all instrument kinds."""
+def crafted_world(parties: int = 40, merchants: int = 12, cities: int = 3, seed: int = 0) -> World:
+    """A world of a few parties: three own devices, a neighbour's, three accounts, all instrument kinds."""
     rng = np.random.default_rng(seed)
     city = np.sort(rng.integers(1, cities, parties))  # the last city has no residents
     tables = {
@@ -57,8 +60,8 @@ def crafted_world(parties: int = 40, merchants: int = 12, cities: int = 3, seed:
             activity_weight=rng.uniform(0.1, 3.0, parties),
         ),
     }
-    # Accounts: deposit, revolving, settlement per party. Instruments: physical, virtual, handle, wallet, an old physical
-    # card that ends on day 10, and a spare.
+    # Accounts: deposit, revolving, settlement per party. Instruments: physical, virtual, handle, wallet, an old
+    # physical card that ends on day 10, and a spare.
     accounts = 3 * parties
     owner = np.repeat(np.arange(1, parties + 1), 3)
     tables["s2_account_base_6A"] = rows(
@@ -83,7 +86,7 @@ def crafted_world(parties: int = 40, merchants: int = 12, cities: int = 3, seed:
     )
     _devices(tables, parties, merchants, rng)
     _places(tables, parties, merchants, cities, city, rng)
-    return CraftedWorld(tables)
+    return made_world(tables)
 
 
 def _devices(tables: dict, parties: int, merchants: int, rng: np.random.Generator) -> None:
@@ -134,7 +137,9 @@ def _devices(tables: dict, parties: int, merchants: int, rng: np.random.Generato
     )
 
 
-def _places(tables: dict, parties: int, merchants: int, cities: int, city: np.ndarray, rng: np.random.Generator) -> None:
+def _places(
+    tables: dict, parties: int, merchants: int, cities: int, city: np.ndarray, rng: np.random.Generator
+) -> None:
     """Regulars of the odd merchants, and a trip of every fourth party on days 3 to 6."""
     keys = sorted(
         (m, int(city[p - 1]), p)
@@ -158,12 +163,12 @@ def _places(tables: dict, parties: int, merchants: int, cities: int, city: np.nd
     )
 
 
-def crafted_arrivals(world: CraftedWorld, n: int = 2000, seed: int = 1) -> dict:
+def crafted_arrivals(world: World, n: int = 2000, seed: int = 1) -> dict:
     """Arrivals in (merchant_id, arrival_seq) order: visits of one to four arrivals, series, trips and pinned rows."""
     rng = np.random.default_rng(seed)
-    merchants = len(world.table("merchants_1A")["merchant_id"])
-    cities = len(world.table("cities_1B")["city_id"])
-    instruments = len(world.table("s3_instrument_base_6A")["instrument_id"])
+    merchants = len(world.tables["merchants_1A"]["merchant_id"])
+    cities = len(world.tables["cities_1B"]["city_id"])
+    instruments = len(world.tables["s3_instrument_base_6A"]["instrument_id"])
     visit = np.sort(rng.integers(1, max(n // 2, 2), n))
     start = START + rng.integers(0, 20 * DAY_US, n + 2)
     ts = start[visit] + rng.integers(0, 3_600_000_000, n)
@@ -196,7 +201,7 @@ def crafted_arrivals(world: CraftedWorld, n: int = 2000, seed: int = 1) -> dict:
     )
 
 
-def compile_for(world: CraftedWorld, seed: int = 42, pack=None) -> s1.S1Plan:
+def compile_for(world: World, seed: int = 42, pack=None) -> s1.S1Plan:
     """The default pack's plan for a world."""
     return s1.compile_plan(
         pack or load_pack("default", CONTRACTS), world, Streams(WORLD, seed, "baseline_v1"), CONTRACTS

@@ -197,6 +197,13 @@ def check_contracts(contracts: Contracts, root: Path | None = None) -> dict[str,
     }
 
 
+def resolve_all(source: ContractSource) -> None:
+    """Resolve every schema reference of the registry; ContractError names the first that does not."""
+    for section in ("datasets", "artefacts"):
+        for entry in source.registry[section].values():
+            source.resolve(str(entry["schema_ref"]))
+
+
 def schema_validator(source: ContractSource, artefact_id: str) -> jsonschema.Draft202012Validator:
     """Validator of a control artefact (or of one line of it), vocabularies resolved in its pack."""
     ref = source.schema_ref(artefact_id)

@@ -1,9 +1,9 @@
 """Scratch of the scatter: arrivals leave in unit order and come back shard by shard, always in the same row order.
 
 One file per (part, unit), holding a segment per shard of the part, column after column. A shard is read by joining its
-segments in unit order, so what it holds does not depend on which thread wrote which unit when. A part's folder is freed
-when the part is done. Files are not synced: a resumed run checks size and CRC of what it finds and scatters again what is
-not whole.
+segments in unit order, so what it holds does not depend on which thread wrote which unit when. A part's folder is
+freed when the part is done. Files are not synced: a resumed run checks size and CRC of what it finds and scatters again
+what is not whole.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def remove_work(path: Path, work: Path) -> None:
     """Remove a folder strictly inside a run's work folder; InternalError for anything else."""
     inside = path.resolve()
     if work.resolve() not in inside.parents or path.is_symlink() or work.name != ".work":
-        raise InternalError("RUN", "SCRATCH_PATH", what="refusing to remove a folder outside the run's work", where=path)
+        raise InternalError("RUN", "SCRATCH_PATH", what="refusing to remove what is outside the run's work", where=path)
     if path.exists():
         shutil.rmtree(path)
 
@@ -87,15 +87,14 @@ class Scratch:
         """Where a finished unit's census arrays are."""
         return self.root / "units" / f"unit-{unit:05d}.{kind}.npz"
 
-    def write_unit(self, unit: int, cols: Columns, shard: np.ndarray[Any, Any]) -> dict[str, Any]:
+    def write_unit(
+        self, unit: int, cols: Columns, order: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]
+    ) -> dict[str, Any]:
         """Write the segments of a unit; return what the record must say about them.
 
-        `shard`: int[n], 0 .. shards - 1. Rows of a shard keep the order of `cols`.
+        Rows of shard s are `order[ends[s]:ends[s + 1]]` of `cols` (int64[n], int64[shards + 1]), in that order.
         """
-        narrow = shard.astype(np.uint16 if self.shards <= 1 << 16 else np.uint32)
-        order = np.argsort(narrow, kind="stable")
-        counts = np.bincount(shard, minlength=self.shards)
-        ends = np.cumsum(counts)
+        counts = np.diff(ends)
         files: dict[str, list[int]] = {}
         arranged = {name: np.ascontiguousarray(v[order]) for name, v in cols.items()}
         for part in range(self.parts):
@@ -107,7 +106,7 @@ class Scratch:
             crc = size = 0
             with path.open("wb", buffering=1 << 20) as f:
                 for s in run:
-                    lo, hi = int(ends[s] - counts[s]), int(ends[s])
+                    lo, hi = int(ends[s]), int(ends[s + 1])
                     if lo == hi:
                         continue
                     for v in arranged.values():

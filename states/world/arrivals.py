@@ -216,7 +216,12 @@ class Scattered:
 
 
 def scatter(
-    ctx: Context, streams: list[Stream], blocks: list[Block], buckets: Buckets, scratch: Path, pool: Executor,
+    ctx: Context,
+    streams: list[Stream],
+    blocks: list[Block],
+    buckets: Buckets,
+    scratch: Path,
+    pool: Executor,
     progress: Callable[[str, int, int], None],
 ) -> Scattered:
     """Generate every block and write it, partitioned by bucket, at its place in one scratch file."""
@@ -226,6 +231,7 @@ def scatter(
     visits, series = np.zeros(len(blocks), np.int64), np.zeros(len(blocks), np.int64)
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
+
         def one(i: int) -> int:
             rows, visits[i], series[i] = make_block(streams[blocks[i].stream], blocks[i])
             out = np.empty_like(rows)
@@ -307,7 +313,13 @@ def unpack(ctx: Context, town: Town, rows: np.ndarray, seq: I64) -> Columns:  # 
 
 
 def write_parts(
-    ctx: Context, town: Town, s: Scattered, buckets: Buckets, root: Path, scenario: str, pool: Executor,
+    ctx: Context,
+    town: Town,
+    s: Scattered,
+    buckets: Buckets,
+    root: Path,
+    scenario: str,
+    pool: Executor,
     progress: Callable[[str, int, int], None],
 ) -> tuple[dict[str, PartResult], I64]:
     """Write the scenario's parts; returns results by relative path and the arrivals of each merchant."""

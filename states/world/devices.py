@@ -160,8 +160,12 @@ def build_ips(ctx: Context, pools: Pools, cities: Columns) -> Columns:
         cols["asn_class"][at] = ctx.code("asn_class", network)
         cols["ip_group"][at] = ctx.code("ip_group", group)
     public = np.arange(len(pools.city["public"]))
-    kinds = np.asarray([ctx.code("ip_type", k) for k in ("PUBLIC_WIFI", "CORPORATE", "HOTEL_TRAVEL", "EDUCATION")], np.int8)
-    nets = np.asarray([ctx.code("asn_class", k) for k in ("CONSUMER_ISP", "ENTERPRISE", "CONSUMER_ISP", "PUBLIC_SECTOR")], np.int8)
+    kinds = np.asarray(
+        [ctx.code("ip_type", k) for k in ("PUBLIC_WIFI", "CORPORATE", "HOTEL_TRAVEL", "EDUCATION")], np.int8
+    )
+    nets = np.asarray(
+        [ctx.code("asn_class", k) for k in ("CONSUMER_ISP", "ENTERPRISE", "CONSUMER_ISP", "PUBLIC_SECTOR")], np.int8
+    )
     at = slice(pools.first["public"] - 1, pools.first["public"] - 1 + len(public))
     cols["ip_type"][at], cols["asn_class"][at] = kinds[public % 4], nets[public % 4]
     cols["country_iso"] = cities["country_iso"][where]
@@ -212,7 +216,9 @@ def build_ip_links(
     law, draws, n = ctx.policy["ips"], ctx.draws, len(owned.owner)
     city, device = parties.city[owned.owner], np.arange(1, n + 1, dtype=np.int64)
     typical, recent = (ctx.code("ip_link_role", r) for r in ("TYPICAL_DEVICE_IP", "RECENT_LOGIN_IP"))
-    parts: list[tuple[I64, I64, int]] = [(device, pools.first["home"] + parties.table["cohort_id"][owned.owner] - 1, typical)]
+    parts: list[tuple[I64, I64, int]] = [
+        (device, pools.first["home"] + parties.table["cohort_id"][owned.owner] - 1, typical)
+    ]
     alone = draws.uniforms("ips", "SOLO", len(parties.kind)) < float(law["solo_residential"])
     rank = np.cumsum(alone) - 1
     mine = alone[owned.owner] & (owned.body == 0)

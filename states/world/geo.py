@@ -129,4 +129,3 @@ def zone_arrays(offsets: Columns, zones: int) -> tuple[I64, I64, I64]:
     """(zone_ptr int64[zones + 1], zone_from, zone_offset int64 microseconds) of zone_offsets_2A."""
     ptr = np.searchsorted(offsets["tzid"].astype(np.int64), np.arange(zones + 1)).astype(np.int64)
     return ptr, offsets["from_utc"].astype(np.int64), offsets["offset_s"].astype(np.int64) * 1_000_000
-

@@ -140,9 +140,7 @@ def _table(ctx: Context, family: I64, weight: F64, country: I64, city: I64, mcc_
     return cols
 
 
-def _outlets(
-    ctx: Context, cities: Columns, family: I64, weight: F64, country: I64, city: I64
-) -> tuple[I64, I64, F64]:
+def _outlets(ctx: Context, cities: Columns, family: I64, weight: F64, country: I64, city: I64) -> tuple[I64, I64, F64]:
     """Outlets of POS, ATM and HYBRID merchants: one in the home city, or one in each city of the country (chains).
 
     A city without any outlet of a family gets one of the heaviest merchant of that family in its country (or anywhere).
@@ -192,7 +190,9 @@ def build_terminals(ctx: Context, merchants: Merchants, arrivals: int, first_dev
     cols["merchant_id"] = merchants.outlet_merchant[outlet] + 1
     cols["city_id"] = merchants.outlet_city[outlet] + 1
     atm = family[outlet] == FAMILIES.index("ATM")
-    cols["terminal_type"] = np.where(atm, ctx.code("terminal_type", "ATM"), ctx.code("terminal_type", "POS")).astype(np.int8)
+    cols["terminal_type"] = np.where(atm, ctx.code("terminal_type", "ATM"), ctx.code("terminal_type", "POS")).astype(
+        np.int8
+    )
     cols["device_id"] = first_device + np.arange(n, dtype=np.int64)
     cols["ip_id"] = first_ip + outlet
     return cols

@@ -68,7 +68,9 @@ def bundle_path(segment: str, mf: str) -> str:
 
 def sealed_inputs_path(segment: str, mf: str) -> str:
     """Path of a segment's list of sealed inputs."""
-    return f"data/layer{SEGMENTS[segment]}/{segment}/sealed_inputs/manifest_fingerprint={mf}/sealed_inputs_{segment}.json"
+    return (
+        f"data/layer{SEGMENTS[segment]}/{segment}/sealed_inputs/manifest_fingerprint={mf}/sealed_inputs_{segment}.json"
+    )
 
 
 def index_digest(entries: list[dict[str, Any]]) -> tuple[bytes, str]:
@@ -151,7 +153,9 @@ def shard_count(ctx: Context, arrivals: int) -> int:
     return max(int(sizes["shards_min"]), -(-arrivals // int(sizes["shard_target_arrivals"])))
 
 
-def write_manifest(ctx: Context, done: Published, spec_doc: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(
+    ctx: Context, done: Published, spec_doc: Mapping[str, Any], facts: Mapping[str, Any]
+) -> dict[str, Any]:
     """Seal the world and write `world.json`; returns its content."""
     policy_path = done.root / POLICY_FILE
     bundles = seal(ctx, ctx.contracts, done)
@@ -166,7 +170,6 @@ def write_manifest(ctx: Context, done: Published, spec_doc: Mapping[str, Any], f
         "cohort_key": f"{substream_key(DOMAIN, ctx.draws.world, ctx.draws.seed, '', 'cohorts', 'SHARD'):016x}",
         "shard_target_arrivals": int(ctx.policy["sizes"]["shard_target_arrivals"]),
         "tzdata": metadata.version("tzdata"),
-        "contracts_digest": ctx.contracts.digest,
         "rows": done.rows(),
         "bundles": bundles,
         "policy_file": {"path": POLICY_FILE, "sha256": sha256_hex(policy_path.read_bytes())},
@@ -201,7 +204,11 @@ def existing(out: Path, mf: str, spec_doc: Mapping[str, Any]) -> dict[str, Any] 
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     found = read_manifest(out) if out.is_dir() else None
-    if found is None or found.get("manifest_fingerprint") != mf or found.get("spec") != json.loads(canonical_json(spec_doc)):
+    if (
+        found is None
+        or found.get("manifest_fingerprint") != mf
+        or found.get("spec") != json.loads(canonical_json(spec_doc))
+    ):
         raise ConflictError(
             "WORLD",
             "WORLD_DIFFERS",

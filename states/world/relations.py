@@ -123,7 +123,11 @@ def _demand(market: Markets, law: dict[str, float], city: int, country: int) -> 
     lo, hi = int(market.outlet_ptr[city]), int(market.outlet_ptr[city + 1])
     local = np.diff(market.outlet_cum[lo:hi], prepend=market.outlet_cum[lo - 1] if lo else 0.0)
     at_outlet = float(law["p_outlet"]) if hi > lo else 0.0
-    parts = [(market.outlet_merchant[lo:hi], local / max(float(np.cumsum(local)[-1]), 1e-300) * at_outlet)] if hi > lo else []
+    parts = (
+        [(market.outlet_merchant[lo:hi], local / max(float(np.cumsum(local)[-1]), 1e-300) * at_outlet)]
+        if hi > lo
+        else []
+    )
     if at_outlet < 1.0:
         a, b = int(market.country_ptr[country]), int(market.country_ptr[country + 1])
         home, cross = np.diff(market.home_cum, prepend=0.0), np.diff(market.cross_cum, prepend=0.0)
@@ -163,7 +167,9 @@ def build_regulars(ctx: Context, parties: Parties, merchants: Merchants, cities:
             expected = visits * (mass / total) * share * factor
             use = np.flatnonzero(expected >= REGULAR_FLOOR)
             counter = (c * 2 * n_merchants + np.arange(len(who)))[use]
-            count = np.floor(expected[use] + ctx.draws.uniforms_at("regulars", f"COUNT/{name}", counter)).astype(np.int64)
+            count = np.floor(expected[use] + ctx.draws.uniforms_at("regulars", f"COUNT/{name}", counter)).astype(
+                np.int64
+            )
             begin = ctx.draws.uniforms_at("regulars", f"START/{name}", counter)
             pair = np.repeat(np.arange(len(use)), count)
             step = np.arange(len(pair)) - (np.cumsum(count) - count)[pair]
@@ -244,7 +250,13 @@ def _tiers(ctx: Context, role: npt.NDArray[np.int8], table: str, harmless: int) 
 
 
 def build_roles(
-    ctx: Context, parties: Parties, accounts: Accounts, merchants: Merchants, devices: Columns, ips: Columns, second: I64
+    ctx: Context,
+    parties: Parties,
+    accounts: Accounts,
+    merchants: Merchants,
+    devices: Columns,
+    ips: Columns,
+    second: I64,
 ) -> dict[str, Columns]:
     """The five role tables of 6A: smallest draws take each role, in the order of the policy."""
     law, draws = ctx.policy["roles"], ctx.draws
@@ -262,7 +274,9 @@ def build_roles(
         account[chosen] = ctx.code("fraud_role_account", name)
     hints = [ctx.code("fraud_role_merchant", r[5]) for r in ctx.policy["mccs"]]
     merchant = np.asarray(hints, np.int8)[merchants.mcc_row]
-    busy = (merchants.expected >= float(law["collusive_expected_min"])) & (merchants.family != 3) & (merchants.family != 2)
+    busy = (
+        (merchants.expected >= float(law["collusive_expected_min"])) & (merchants.family != 3) & (merchants.family != 2)
+    )
     busy &= merchants.expected <= max(float(np.cumsum(merchants.expected)[-1]) * 0.01, 40.0)
     score = draws.uniforms("roles", "MERCHANT", len(merchant))
     chosen = _take(score, busy, float(law["merchant_collusive"]), int(law["merchant_collusive_min"]))
@@ -284,7 +298,13 @@ def build_roles(
         "fraud_role_ip", "HIGH_RISK_IP"
     )
     out: dict[str, Columns] = {}
-    rows = (("party", party, 0), ("account", account, 0), ("merchant", merchant, 0), ("device", device, 0), ("ip", ip, 1))
+    rows = (
+        ("party", party, 0),
+        ("account", account, 0),
+        ("merchant", merchant, 0),
+        ("device", device, 0),
+        ("ip", ip, 1),
+    )
     for name, role, harmless in rows:
         out[f"s5_{name}_fraud_roles_6A"] = {
             f"{name}_id": np.arange(1, len(role) + 1, dtype=np.int64),
@@ -292,4 +312,3 @@ def build_roles(
             "risk_tier": _tiers(ctx, role, name, harmless),
         }
     return out
-

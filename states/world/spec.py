@@ -206,7 +206,12 @@ def make_context(spec: WorldSpec, contracts: Contracts) -> Context:
     policy, wph = read_policy(spec.policy, contracts)
     spec.check(policy)
     mf = sha256_hex(canonical_json(spec_document(spec, wph)))
-    stream_inputs = {"generator_spec": GENERATOR_SPEC, "arrivals": spec.arrivals, "days": spec.days, "start": spec.start}
+    stream_inputs = {
+        "generator_spec": GENERATOR_SPEC,
+        "arrivals": spec.arrivals,
+        "days": spec.days,
+        "start": spec.start,
+    }
     draws = Draws(sha256_hex(canonical_json(stream_inputs)), spec.seed)
     start_day = (date.fromisoformat(spec.start) - date(1970, 1, 1)).days
     return Context(spec, policy, contracts, mf, wph, draws, start_day)

@@ -17,6 +17,7 @@ BOUNDARY = 11
 DAY_US = 86_400_000_000
 POS, ATM = 1, 2
 SHIFT_32 = np.uint64(32)
+INT64_MAX = (1 << 63) - 1
 
 
 class Timeline(NamedTuple):
@@ -168,8 +169,7 @@ def order_ties(starts, ids, order):
 @helper
 def dominant(values, rows, lo, hi):
     """Value other than 0 that most of values[rows[lo:hi]] have, the lowest of equals; 0 when all are 0."""
-    best, most = values[rows[lo]], 0
-    best = best - best
+    best, most = np.int64(0), 0
     for a in range(lo, hi):
         value = values[rows[a]]
         if value in (0, best):
@@ -186,14 +186,17 @@ def dominant(values, rows, lo, hi):
 @helper
 def dominant_channel(channel, rows, lo, hi):
     """-> (most frequent channel code, lowest of equals; number of distinct codes). Codes are 0 .. 7."""
-    best, most, distinct = 0, 0, 0
+    best, most, distinct, last = 0, 0, 0, lo
     for code in range(8):
+        if last == hi:
+            break
         times = 0
         for a in range(lo, hi):
             if channel[rows[a]] == code:
                 times += 1
         if times > 0:
             distinct += 1
+            last += times
         if times > most:
             best, most = code, times
     return best, distinct
@@ -221,37 +224,52 @@ def index_sessions(columns, ptr, rows, out):
     columns: Members; ptr: int64[s + 1], rows: int64[n]: arrivals of session s are rows[ptr[s]:ptr[s + 1]], in time
     order; out: IndexOut. Gaps of a session of one arrival are 0 (null).
     """
+    ts, device, account, instrument = columns.ts, columns.device, columns.account, columns.instrument
+    merchant, ip, channel = columns.merchant, columns.ip, columns.channel
+    gap_min, gap_max, gap_sum, channels, merchants = (
+        out.gap_min,
+        out.gap_max,
+        out.gap_sum,
+        out.channel_count,
+        out.merchant_count,
+    )
+    out_device, out_account, out_instrument = out.device, out.account, out.instrument
+    out_merchant, out_ip, out_channel = out.merchant, out.ip, out.channel
     for s in range(ptr.shape[0] - 1):
         lo, hi = ptr[s], ptr[s + 1]
         head = rows[lo]
+        gap_min[s], gap_max[s], gap_sum[s], channels[s], merchants[s] = 0, 0, 0, 1, 1
+        out_device[s], out_account[s], out_instrument[s] = device[head], account[head], instrument[head]
+        out_merchant[s], out_ip[s], out_channel[s] = merchant[head], ip[head], channel[head]
         if hi - lo == 1:
-            out.gap_min[s] = 0
-            out.gap_max[s] = 0
-            out.gap_sum[s] = 0
-            out.device[s] = columns.device[head]
-            out.account[s] = columns.account[head]
-            out.instrument[s] = columns.instrument[head]
-            out.merchant[s] = columns.merchant[head]
-            out.ip[s] = columns.ip[head]
-            out.channel[s] = columns.channel[head]
-            out.channel_count[s] = 1
-            out.merchant_count[s] = 1
             continue
-        gap_min = columns.ts[rows[lo + 1]] - columns.ts[head]
-        gap_max = gap_min
-        for a in range(lo + 2, hi):
-            gap = columns.ts[rows[a]] - columns.ts[rows[a - 1]]
-            gap_min = min(gap_min, gap)
-            gap_max = max(gap_max, gap)
-        out.gap_min[s] = gap_min
-        out.gap_max[s] = gap_max
-        out.gap_sum[s] = columns.ts[rows[hi - 1]] - columns.ts[head]
-        out.device[s] = dominant(columns.device, rows, lo, hi)
-        out.account[s] = dominant(columns.account, rows, lo, hi)
-        out.instrument[s] = dominant(columns.instrument, rows, lo, hi)
-        out.merchant[s] = dominant(columns.merchant, rows, lo, hi)
-        out.ip[s] = dominant(columns.ip, rows, lo, hi)
-        channel, distinct = dominant_channel(columns.channel, rows, lo, hi)
-        out.channel[s] = channel
-        out.channel_count[s] = distinct
-        out.merchant_count[s] = count_distinct(columns.merchant, rows, lo, hi)
+        least, most = np.int64(INT64_MAX), np.int64(0)
+        same_device = same_account = same_instrument = same_merchant = same_ip = same_channel = True
+        before = head
+        for a in range(lo + 1, hi):
+            row = rows[a]
+            gap = ts[row] - ts[before]
+            least = min(least, gap)
+            most = max(most, gap)
+            same_device = same_device and device[row] == device[before]
+            same_account = same_account and account[row] == account[before]
+            same_instrument = same_instrument and instrument[row] == instrument[before]
+            same_merchant = same_merchant and merchant[row] == merchant[before]
+            same_ip = same_ip and ip[row] == ip[before]
+            same_channel = same_channel and channel[row] == channel[before]
+            before = row
+        gap_min[s], gap_max[s], gap_sum[s] = least, most, ts[before] - ts[head]
+        # Most sessions have one value per column, the first arrival's, which stands there already.
+        if not same_device:
+            out_device[s] = dominant(device, rows, lo, hi)
+        if not same_account:
+            out_account[s] = dominant(account, rows, lo, hi)
+        if not same_instrument:
+            out_instrument[s] = dominant(instrument, rows, lo, hi)
+        if not same_merchant:
+            out_merchant[s] = dominant(merchant, rows, lo, hi)
+            merchants[s] = count_distinct(merchant, rows, lo, hi)
+        if not same_ip:
+            out_ip[s] = dominant(ip, rows, lo, hi)
+        if not same_channel:
+            out_channel[s], channels[s] = dominant_channel(channel, rows, lo, hi)

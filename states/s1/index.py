@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fraudloom.kernels.attach import Devices, Holdings, People
+from fraudloom.kernels.attach import Holdings, People
+from fraudloom.kernels.attach_device import Devices
 from fraudloom.states.world.view import PLACE_BASE, World, windows
 from fraudloom.tables import Columns
 

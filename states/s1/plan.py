@@ -10,8 +10,9 @@ import numpy as np
 
 from fraudloom.contracts_api import Contracts
 from fraudloom.errors import PolicyError
-from fraudloom.kernels.attach import DevicePriors, HoldingPriors
+from fraudloom.kernels.attach import HoldingPriors
 from fraudloom.kernels.attach import Streams as DrawStreams
+from fraudloom.kernels.attach_device import DevicePriors
 from fraudloom.kernels.sessions import CutRule
 from fraudloom.policies_api import Pack
 from fraudloom.rng import Streams

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from fraudloom.errors import InternalError
-from fraudloom.kernels.attach import RULE_PINNED, hold_links
+from fraudloom.kernels.attach import RULE_PINNED
+from fraudloom.kernels.attach_device import hold_links
 from fraudloom.kernels.idmap import encode_ids
 from fraudloom.states.s1.index import WorldIndex
 from fraudloom.states.s1.plan import S1Plan

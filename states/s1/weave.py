@@ -8,6 +8,7 @@ import numpy as np
 
 from fraudloom.errors import DataError
 from fraudloom.kernels import attach as ka
+from fraudloom.kernels import attach_device as kd
 from fraudloom.kernels import sessions as ks
 from fraudloom.kernels.idmap import encode_ids
 from fraudloom.kernels.scatter import scatter_order
@@ -123,8 +124,8 @@ def attach(plan: S1Plan, world: World, arrivals: Columns, first_ordinal: int, ev
     bad = int(ka.attach_holding(rows, who.party, index.holdings, plan.holding, plan.streams, evidence, held))
     if bad >= 0:
         raise _no_candidate(arrivals, bad, "ACCOUNT")
-    used = ka.DeviceOut(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64))
-    bad = int(ka.attach_device(rows, who.party, index.devices, plan.device, plan.streams, evidence, used))
+    used = kd.DeviceOut(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64))
+    bad = int(kd.attach_device(rows, who.party, index.devices, plan.device, plan.streams, evidence, used))
     if bad >= 0:
         raise _no_candidate(arrivals, bad, "IP" if used.device[bad] else "DEVICE")
     out = dict(arrivals)

@@ -42,8 +42,8 @@ class ImportMap:
 class LogRows:
     """Usable rows in log order, and the unusable ones.
 
-    wall_us: local wall time in microseconds since 1970-01-01 (midnight when `dated` is true: no time of day), or UTC when
-    `utc` is true; amount_minor > 0; credit; line: 1-based line of a CSV (its header is line 1) or row of a Parquet file.
+    wall_us: local wall time in microseconds since 1970-01-01 (midnight when `dated` is true: no time of day), or UTC
+    when `utc` is true; amount_minor > 0; credit; line: 1-based line of a CSV (its header is 1) or row of a Parquet.
     """
 
     wall_us: list[int] = field(default_factory=list)
@@ -104,8 +104,8 @@ def _csv_records(path: Path, wanted: Mapping[str, str]) -> Iterator[tuple[int, d
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        stream = gzip.open(raw) if packed else raw
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")  # type: ignore[arg-type]
+        stream = gzip.GzipFile(fileobj=raw) if packed else raw
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
         reader = csv.reader(text)
         try:
             header = next(reader, [])
@@ -198,11 +198,16 @@ def _take(rows: LogRows, line: int, record: Mapping[str, Any], spec: ImportMap, 
         channel = _name(record["channel"], "channel").upper()
         if channel not in channels:
             raise ValueError(f"channel {channel[:20]!r} is not one of {', '.join(channels)}")
-    for column, value in (
-        (rows.wall_us, moment), (rows.dated, dated), (rows.utc, in_utc), (rows.merchant, merchant), (rows.card, card),
-        (rows.amount_minor, amount), (rows.credit, credit), (rows.mcc, mcc), (rows.channel, channel), (rows.line, line),
-    ):  # fmt: skip
-        column.append(value)  # type: ignore[attr-defined]
+    rows.wall_us.append(moment)
+    rows.dated.append(dated)
+    rows.utc.append(in_utc)
+    rows.merchant.append(merchant)
+    rows.card.append(card)
+    rows.amount_minor.append(amount)
+    rows.credit.append(credit)
+    rows.mcc.append(mcc)
+    rows.channel.append(channel)
+    rows.line.append(line)
 
 
 def read_log(path: Path, spec: ImportMap, max_bad_rows: int, channels: tuple[str, ...]) -> LogRows:

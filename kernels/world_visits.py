@@ -102,7 +102,7 @@ def local_to_horizon(tables, law, zone, local):
 
 @helper
 def pick_online(tables, country, home, u):
-    """A merchant that sells online: of the payer's country when `home`, else of any other; the rest if there is none."""
+    """A merchant row that sells online: of the payer's country when `home`, else of any other, where there is one."""
     lo = tables.country_ptr[country]
     hi = tables.country_ptr[country + 1]
     n = tables.online_merchant.shape[0]

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fraudloom.kernels.world_rows import local_times, radix_order, scatter_rows
 from fraudloom.kernels.world_visits import VisitLaw, VisitTables, world_series, world_visits
-from fraudloom.states.world.relations import build_markets, visitors
 from fraudloom.states.world.geo import zone_arrays
 from fraudloom.states.world.merchants import Merchants
 from fraudloom.states.world.parties import Parties
+from fraudloom.states.world.relations import build_markets, visitors
 from fraudloom.states.world.spec import DAY_US, F64, FAMILIES, I64, Context, Draws, largest_remainder
 from fraudloom.tables import Columns, PartResult, PartWriter, empty_columns
 
@@ -38,7 +39,7 @@ class Stream:
     quota: int
     tables: VisitTables
     law: VisitLaw
-    keys: np.ndarray  # type: ignore[type-arg]
+    keys: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Town:
     trips: Columns
 
 
-def _day_tables(ctx: Context, calendar: Columns) -> tuple[F64, np.ndarray]:  # type: ignore[type-arg]
+def _day_tables(ctx: Context, calendar: Columns) -> tuple[F64, np.ndarray[Any, Any]]:
     """(day weights float64[countries, 10, days], rest day bool[countries, days])."""
     days, classes = ctx.spec.days, ctx.contracts.enum("demand_class")
     countries = len(ctx.contracts.enum("country_iso"))
@@ -142,11 +143,19 @@ def plan_streams(ctx: Context, town: Town, scenario: str) -> list[Stream]:
             ctx.start_us,
             days,
             int(visits["length_max"]),
-            *(float(channel[k]) for k in ("visit_p", "same_merchant", "p_home", "p_trip", "p_outlet")),
-            *(float(channel[k]) for k in ("gap_median_s", "gap_sigma")),
-            *(float(visits[k]) for k in ("gap_min_s", "gap_max_s")),
-            *(int(x) for x in visits["series_period_days"]),
-            *(int(visits[k]) for k in ("series_hour_from", "series_hour_to")),
+            visit_p=float(channel["visit_p"]),
+            same_merchant=float(channel["same_merchant"]),
+            p_home=float(channel["p_home"]),
+            p_trip=float(channel["p_trip"]),
+            p_outlet=float(channel["p_outlet"]),
+            gap_median_s=float(channel["gap_median_s"]),
+            gap_sigma=float(channel["gap_sigma"]),
+            gap_min_s=float(visits["gap_min_s"]),
+            gap_max_s=float(visits["gap_max_s"]),
+            period_min=int(visits["series_period_days"][0]),
+            period_max=int(visits["series_period_days"][1]),
+            series_hour_from=int(visits["series_hour_from"]),
+            series_hour_to=int(visits["series_hour_to"]),
         )
         in_series = round(int(quotas[f]) * float(channel["series_share"]))
         for series, quota in ((False, int(quotas[f]) - in_series), (True, in_series)):
@@ -166,7 +175,7 @@ def plan_blocks(ctx: Context, streams: list[Stream]) -> list[Block]:
     ]
 
 
-def make_block(stream: Stream, block: Block) -> tuple[np.ndarray, int, int]:  # type: ignore[type-arg]
+def make_block(stream: Stream, block: Block) -> tuple[np.ndarray[Any, Any], int, int]:
     """Rows (int64[quota, 4]), visits and series of one block, from its numbers alone."""
     rows = np.empty((block.quota, 4), np.int64)
     if stream.series:
@@ -177,7 +186,11 @@ def make_block(stream: Stream, block: Block) -> tuple[np.ndarray, int, int]:  # 
 
 @dataclass(frozen=True)
 class Buckets:
-    """Ranges of (merchant, day): a merchant's first bucket and over how many its days are spread; last merchant that starts in or before each bucket."""
+    """Ranges of (merchant, day).
+
+    bucket, parts: a merchant's first bucket, and over how many its days are spread; last_merchant: of those that start
+    in or before each bucket, the last.
+    """
 
     bucket: I64
     parts: I64
@@ -186,7 +199,7 @@ class Buckets:
 
 
 def plan_buckets(ctx: Context, expected: F64) -> Buckets:
-    """Cut merchants, in order, into buckets of about `bucket_rows` expected arrivals; split a heavy merchant by days."""
+    """Cut merchants, in order, into buckets of about `bucket_rows` expected arrivals; heavy ones are split by days."""
     target = float(ctx.policy["sizes"]["bucket_rows"])
     parts = np.minimum(np.maximum(1, np.ceil(expected / target)), ctx.spec.days).astype(np.int64)
     alone = parts > 1
@@ -236,7 +249,7 @@ def scatter(
             rows, visits[i], series[i] = make_block(streams[blocks[i].stream], blocks[i])
             out = np.empty_like(rows)
             scatter_rows(rows, len(rows), buckets.bucket, buckets.parts, ctx.spec.days, ptr[i], out)
-            view, at = memoryview(out).cast("B"), int(start[i]) * ROW_BYTES
+            view, at = memoryview(out.data).cast("B"), int(start[i]) * ROW_BYTES
             while len(view):
                 done = os.pwrite(fd, view, at)
                 view, at = view[done:], at + done
@@ -253,7 +266,7 @@ def scatter(
     return Scattered(path, ptr, start, bases[0], bases[1])
 
 
-def load_bucket(ctx: Context, s: Scattered, buckets: Buckets, b: int, fd: int) -> np.ndarray:  # type: ignore[type-arg]
+def load_bucket(ctx: Context, s: Scattered, buckets: Buckets, b: int, fd: int) -> np.ndarray[Any, Any]:
     """Rows of one bucket in (merchant, time, visit, place) order, with visit and series numbers of the scenario.
 
     Word 2 is split: returns int64[n, 5] with visit_key in word 2 and series_key (0 for none) in word 4.
@@ -263,7 +276,7 @@ def load_bucket(ctx: Context, s: Scattered, buckets: Buckets, b: int, fd: int) -
     rows = np.empty((n, 4), np.int64)
     at = 0
     for i in np.flatnonzero(size):
-        view = memoryview(rows[at : at + int(size[i])]).cast("B")
+        view = memoryview(rows[at : at + int(size[i])].data).cast("B")
         where = (int(s.start[i]) + int(s.ptr[i, b])) * ROW_BYTES
         while len(view):
             got = os.preadv(fd, [view], where)
@@ -276,7 +289,7 @@ def load_bucket(ctx: Context, s: Scattered, buckets: Buckets, b: int, fd: int) -
     merchant, since = rows[:, 1] >> 32, rows[:, 0] & SINCE_MASK
     bits = int(ctx.spec.days * DAY_US).bit_length()
     low = int(merchant.min()) if n else 0
-    wide = int((int(merchant.max()) - low if n else 0)).bit_length()
+    wide = int(int(merchant.max()) - low if n else 0).bit_length()
     order = np.empty(n, np.int64)
     if bits + wide <= 62:
         radix_order(((merchant - low) << bits) | since, bits + wide, np.empty((2, n), np.int64), order)
@@ -288,7 +301,7 @@ def load_bucket(ctx: Context, s: Scattered, buckets: Buckets, b: int, fd: int) -
     return out
 
 
-def unpack(ctx: Context, town: Town, rows: np.ndarray, seq: I64) -> Columns:  # type: ignore[type-arg]
+def unpack(ctx: Context, town: Town, rows: np.ndarray[Any, Any], seq: I64) -> Columns:
     """Contract columns of sorted rows; seq: arrival_seq of each."""
     n = len(rows)
     cols = empty_columns(ctx.contracts.dataset("arrival_events_5B"), n)

@@ -15,7 +15,7 @@ from fraudloom.policies_api import load_pack
 from fraudloom.states.world import arrivals as arr
 from fraudloom.states.world import devices as dev
 from fraudloom.states.world import geo, merchants, parties, publish, relations
-from fraudloom.states.world.spec import I64, Context, Doc, WorldSpec, make_context, spec_document
+from fraudloom.states.world.spec import FAMILIES, I64, Context, Doc, WorldSpec, make_context, spec_document
 from fraudloom.tables import Columns, PartResult, empty_columns
 
 Progress = Callable[[str, int, int], None]
@@ -116,7 +116,7 @@ def _arrivals(
     scratch.rmdir()
     by_channel: dict[str, int] = {}
     for stream in streams:
-        label = arr.FAMILIES[stream.family]
+        label = FAMILIES[stream.family]
         by_channel[label] = by_channel.get(label, 0) + stream.quota
     return results, totals, by_channel
 

@@ -243,7 +243,8 @@ def build_ip_links(
     for k, name in enumerate(("stranger", "anonymiser", "hosting")):
         here = (u >= bounds[k]) & (u < bounds[k + 1])
         part = (u[here] - bounds[k]) / (bounds[k + 1] - bounds[k])
-        chosen[here] = pools.first[name] + (part * len(pools.city[name])).astype(np.int64)
+        size = len(pools.city[name])
+        chosen[here] = pools.first[name] + np.minimum((part * size).astype(np.int64), size - 1)
     parts.append((free, chosen, recent))
     all_device = np.concatenate([p[0] for p in parts])
     all_ip = np.concatenate([p[1] for p in parts])

@@ -193,7 +193,7 @@ def _tables(
     folk.table["activity_weight"] = np.maximum(np.bincount(card, minlength=people), 1).astype(np.float64)
     accounts = parties.build_accounts(ctx, folk, issuers)
     physical = np.flatnonzero(accounts.form == 0)
-    owners, at = np.unique(accounts.instruments["owner_party_id"][physical], return_index=True)
+    _, at = np.unique(accounts.instruments["owner_party_id"][physical], return_index=True)
     instrument = accounts.instruments["instrument_id"][physical[at]]
     accounts.instruments["external_ref"][instrument[: len(refs)] - 1] = np.asarray([str(r) for r in refs], dtype=object)
     owned = dev.build_owned(ctx, folk)

@@ -53,7 +53,8 @@ def family_weights(law: dict[str, float], n: int) -> F64:
             hi = middle
     zipf_weights(0.5 * (lo + hi), w)
     w[0] *= float(law["first_factor"])
-    return w / np.cumsum(w)[-1]
+    out: F64 = w / np.cumsum(w)[-1]
+    return out
 
 
 def _by_deficit(weights: F64, shares: F64) -> I64:
@@ -97,7 +98,8 @@ def build_merchants(ctx: Context, cities: Columns, arrivals: int) -> Merchants:
     counts = np.maximum(counts, 1)
     total = int(counts.sum())
     family = np.repeat(np.arange(len(FAMILIES), dtype=np.int64), counts)
-    weight, country, city, mcc_row = (np.empty(total, t) for t in (np.float64, np.int64, np.int64, np.int64))
+    weight = np.empty(total, np.float64)
+    country, city, mcc_row = (np.empty(total, np.int64) for _ in range(3))
     at = 0
     for f, n in enumerate(counts):
         here = slice(at, at + int(n))
@@ -106,7 +108,8 @@ def build_merchants(ctx: Context, cities: Columns, arrivals: int) -> Merchants:
         mcc_row[here] = _mccs(ctx, f, weight[here])
         at += int(n)
     order = np.argsort(ctx.draws.uniforms("merchants", "NUMBER", total), kind="stable")
-    family, weight, country, city, mcc_row = (a[order] for a in (family, weight, country, city, mcc_row))
+    family, country, city, mcc_row = (a[order] for a in (family, country, city, mcc_row))
+    weight = weight[order]
     shares = policy["scenarios"][ctx.spec.scenarios[0]]["shares"]
     expected = arrivals * np.asarray([float(shares[f]) for f in FAMILIES])[family] * weight
     table = _table(ctx, family, weight, country, city, mcc_row)
@@ -172,7 +175,7 @@ def _outlets(ctx: Context, cities: Columns, family: I64, weight: F64, country: I
 
 
 def build_terminals(ctx: Context, merchants: Merchants, arrivals: int, first_device: int, first_ip: int) -> Columns:
-    """terminals_2B: enough per outlet for its planned arrivals, in (merchant, city) order; devices and addresses follow.
+    """terminals_2B: enough per outlet for its planned arrivals, in (merchant, city) order.
 
     Terminal k (0-based) has device `first_device` + k; outlet j has address `first_ip` + j.
     """

@@ -200,7 +200,7 @@ def read_manifest(root: Path) -> dict[str, Any] | None:
 
 
 def existing(out: Path, mf: str, spec_doc: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The manifest when `out` holds this very world; None when it is free; ConflictError when it holds anything else."""
+    """The manifest when `out` holds this very world; None when it is free; else ConflictError."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     found = read_manifest(out) if out.is_dir() else None

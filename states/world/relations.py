@@ -232,7 +232,7 @@ def build_payees(ctx: Context, parties: Parties, accounts: Accounts) -> Columns:
 
 
 def _take(score: F64, free: npt.NDArray[np.bool_], share: float, least: int) -> I64:
-    """Rows with the smallest scores among the free ones: the share of the table, at least `least` where it is ten times that."""
+    """Free rows with the smallest scores: a share of the table, at least `least` in a table ten times that."""
     n = len(score)
     count = round(share * n)
     if n >= 10 * least:

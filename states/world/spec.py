@@ -79,7 +79,7 @@ class WorldSpec:
 
 @dataclass(frozen=True)
 class Draws:
-    """Streams of one world and scenario ("" for the entities): substream (domain, world, seed, scenario, family, decision)."""
+    """Streams of one world and scenario ("" for the entities), a key per (family, decision)."""
 
     world: str
     seed: int
@@ -124,7 +124,8 @@ class Draws:
 def pick(weights: F64 | list[float], u: F64) -> I64:
     """Smallest index whose cumulative weight exceeds u times the total."""
     cum = np.cumsum(np.asarray(weights, np.float64))
-    return np.minimum(np.searchsorted(cum, u * cum[-1], side="right"), len(cum) - 1).astype(np.int64)
+    out: I64 = np.minimum(np.searchsorted(cum, u * cum[-1], side="right"), len(cum) - 1).astype(np.int64)
+    return out
 
 
 def largest_remainder(total: int, weights: F64 | list[float]) -> I64:

@@ -116,7 +116,7 @@ class VerifyReport:
 def verify_world(
     root: Path, contracts: Contracts, workers: int = 1, progress: Callable[[str, int, int], None] | None = None
 ) -> VerifyReport:
-    """Re-hash every file, re-derive every bundle, and re-check all rows. Raises only SealError, when there is no world."""
+    """Re-hash every file, re-derive every bundle, re-check all rows. Raises only SealError, when there is no world."""
     world = load_world(root, contracts)
     report = VerifyReport(root)
     _files(world, report, workers, progress)

@@ -3,10 +3,10 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive import world as naive
-from naive import world_rows as naive_rows
 
 from fraudloom.kernels import world_rows, world_visits
+from naive import world as naive
+from naive import world_rows as naive_rows
 
 DAY = 86_400_000_000
 START = 20_454 * DAY

@@ -1,0 +1,117 @@
+"""Looking at a world in the terminal: what is in it, with small histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from fraudloom.contracts_api import Contracts, load_contracts
+from fraudloom.tables import iter_groups
+
+if TYPE_CHECKING:
+    from fraudloom.states.world import World
+
+BARS = " ▁▂▃▄▅▆▇█"
+HOUR_US = 3_600_000_000
+SCANNED = ("channel_group", "ts_local_primary", "merchant_id", "trip", "visit_rank", "series_key", "home_city_id")
+
+
+def sparkline(values: np.ndarray[Any, Any]) -> str:
+    """One character per value, by its share of the largest."""
+    top = float(values.max()) if len(values) else 0.0
+    return "".join(BARS[round(8 * float(v) / top)] if top > 0 else BARS[0] for v in values)
+
+
+def bar(share: float, width: int = 24) -> str:
+    """A bar of `width` characters at share 1."""
+    return "█" * round(share * width)
+
+
+def scan(world: World, scenario: str) -> dict[str, Any]:
+    """Counts over all arrivals of a scenario, a row group at a time."""
+    contracts = world.contracts
+    channels = np.zeros(len(contracts.enum("channel_group")), np.int64)
+    hours, days = np.zeros(24, np.int64), np.zeros(world.days + 2, np.int64)
+    merchants = np.zeros(int(world.manifest["rows"]["merchants_1A"]) + 1, np.int64)
+    countries = np.zeros(len(contracts.enum("country_iso")), np.int64)
+    trips = firsts = series = 0
+    country_of = world.tables["cities_1B"]["country_iso"]
+    for path in world.arrival_paths(scenario):
+        for a in iter_groups(path, contracts.dataset("arrival_events_5B"), SCANNED):
+            local = a["ts_local_primary"] // HOUR_US
+            channels += np.bincount(a["channel_group"], minlength=len(channels))
+            hours += np.bincount(local % 24, minlength=24)
+            days += np.bincount(np.clip(local // 24 - world.start_day + 1, 0, len(days) - 1), minlength=len(days))
+            merchants += np.bincount(a["merchant_id"], minlength=len(merchants))
+            countries += np.bincount(country_of[a["home_city_id"] - 1], minlength=len(countries))
+            trips += int(a["trip"].sum())
+            firsts += int((a["visit_rank"] == 0).sum())
+            series += int((a["series_key"] > 0).sum())
+    return {
+        "channels": channels,
+        "hours": hours,
+        "days": days[1:-1],
+        "merchants": np.sort(merchants)[::-1],
+        "countries": countries,
+        "trips": trips,
+        "visits": firsts,
+        "series": series,
+    }
+
+
+def _facts(world: World) -> Mapping[str, object]:
+    m = world.manifest
+    origin = f"{m['origin']}, spec {m['spec'].get('generator_spec')}, seed {m['seed']}, tzdata {m['tzdata']}"
+    return {
+        "world": world.root,
+        "fingerprint": world.fingerprint,
+        "origin": origin,
+        "horizon": f"{world.days} days from day {world.start_day}",
+        "shards": f"{world.shards} of about {m['shard_target_arrivals']} arrivals",
+        "pinned": ", ".join(m["pinned"]) or "nothing",
+        "made": ", ".join(m["made"]),
+        "unusable rows": len(m.get("unusable_rows", [])),
+    }
+
+
+def show_world(root: Path, contracts: Contracts | None = None, console: Console | None = None) -> None:
+    """Print what a world holds: identity, tables, and per scenario the channels, hours, days, merchants, countries."""
+    from fraudloom.states.world import load_world
+
+    contracts = contracts or load_contracts()
+    out = console or Console()
+    world = load_world(root, contracts)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(world).items():
+        facts.add_row(f"[bold]{name}[/bold]", str(value))
+    out.print(facts)
+    rows = Table("table", "rows", title="tables", title_justify="left")
+    for name, count in world.manifest["rows"].items():
+        rows.add_row(name, f"{count:,}")
+    out.print(rows)
+    for scenario in world.scenarios:
+        _show_scenario(world, scenario, out)
+
+
+def _show_scenario(world: World, scenario: str, out: Console) -> None:
+    seen = scan(world, scenario)
+    n = max(int(seen["channels"].sum()), 1)
+    out.print(f"\n[bold]{scenario}[/bold]  {world.n_arrivals(scenario):,} arrivals in {seen['visits']:,} visits")
+    for label, count in zip(world.contracts.enum("channel_group"), seen["channels"], strict=True):
+        out.print(f"  {label:<10}{count:>14,}  {count / n:6.2%}  {bar(count / n)}")
+    out.print(f"  local hour 0-23     {sparkline(seen['hours'])}")
+    step = -(-len(seen["days"]) // 90)
+    padded = np.pad(seen["days"], (0, -len(seen["days"]) % step)).reshape(-1, step).sum(axis=1)
+    out.print(f"  days                {sparkline(padded)}")
+    ranks = np.unique(np.concatenate([np.arange(10), np.arange(10, 100, 10), [99, 999, 9999]]))
+    top = seen["merchants"][ranks[ranks < len(seen["merchants"])]]
+    out.print(f"  merchants by rank   {sparkline(top)}  first {seen['merchants'][0] / n:.2%}")
+    order = np.argsort(-seen["countries"], kind="stable")[:8]
+    names = world.contracts.enum("country_iso")
+    out.print("  payers from         " + "  ".join(f"{names[c]} {seen['countries'][c] / n:.1%}" for c in order))
+    out.print(f"  on trips {seen['trips'] / n:.2%}, in subscriptions and standing orders {seen['series'] / n:.2%}")

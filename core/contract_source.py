@@ -47,7 +47,7 @@ def read_contract(path: Path) -> Any:
             action="point --contracts at a complete contracts folder",
         ) from None
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as e:
         raise ContractError(
             "CONTRACT", "CONTRACT_FILE_MALFORMED", what=" ".join(str(e).split()), where=path

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2] / "contracts"
 
 POLICIES = {
     "world_policy": "world",
+    "import_map": "world",
     "rng_profile_layer3": "6B",
     "attachment_policy_6B": "6B.S1",
     "sessionisation_policy_6B": "6B.S1",

@@ -1,0 +1,89 @@
+"""`fraudloom runs`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fraudloom.cli_common import emit, say
+from fraudloom.errors import UsageError
+
+runs_app = typer.Typer(no_args_is_help=True)
+Root = Annotated[Path, typer.Option(help="Folder of runs.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@runs_app.command("list")
+def runs_list(runs_root: Root = Path("runs"), as_json: Json = False) -> None:
+    """List the runs below a runs root, oldest first."""
+    from fraudloom.receipts import find_runs
+
+    rows = [
+        {
+            "run_id": r.run_id,
+            "created_utc": r.receipt["created_utc"],
+            "status": r.status(),
+            "seed": r.receipt["seed"],
+            "scenarios": r.receipt["scenarios"],
+            "policies": r.receipt.get("policies"),
+            "run_root": str(r.root),
+        }
+        for r in find_runs(runs_root)
+    ]
+    if as_json:
+        emit({"runs": rows})
+        return
+    for row in rows:
+        names = ",".join(row["scenarios"])
+        head = f"{row['run_id']}  {row['created_utc'][:19]}Z  {row['status']:<22}"
+        say(f"{head} seed {row['seed']}  {row['policies']}  {names}")
+    if not rows:
+        say(f"no runs under {runs_root}")
+
+
+@runs_app.command("show")
+def runs_show(
+    run_id: Annotated[str | None, typer.Argument(help="Run id or folder; without it, the latest run.")] = None,
+    runs_root: Root = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Show one run: receipt, states, datasets."""
+    from fraudloom.receipts import SEAL
+
+    run = _find(run_id, runs_root)
+    seal: dict[str, Any] = json.loads((run.root / SEAL).read_text("utf-8")) if run.sealed else {}
+    report: list[dict[str, Any]] = [
+        json.loads(line)
+        for path in sorted((run.root / "data/layer3/6B/run_report").glob("*/run_report_6B.jsonl"))
+        for line in path.read_text("utf-8").splitlines()
+    ]
+    if as_json:
+        emit({"receipt": run.receipt, "status": run.status(), "report": report, "datasets": seal.get("datasets", {})})
+        return
+    for name, value in run.receipt.items():
+        if name != "axes":
+            say(f"{name:<22}{value}")
+    say(f"{'status':<22}{run.status()}")
+    for row in report:
+        rows = sum(int(n) for n in row["counts"].values())
+        say(f"  {row['state']}  {row['status']:<5} {rows:>14,} rows  {row['error_code'] or ''}")
+    for dataset, s in seal.get("datasets", {}).items():
+        say(f"  {dataset:<34}{s['rows']:>14,} rows {s['parts']:>4} parts {s['bytes']:>14,} bytes")
+
+
+def _find(run_id: str | None, runs_root: Path) -> Any:
+    from fraudloom.receipts import RECEIPT, RunFolder, find_runs
+
+    for folder in (runs_root / (run_id or ""), Path(run_id or "")) if run_id else ():
+        if (folder / RECEIPT).is_file():
+            return RunFolder(folder, json.loads((folder / RECEIPT).read_text("utf-8")))
+    runs = find_runs(runs_root)
+    if run_id is None and runs:
+        return runs[-1]
+    raise UsageError(
+        "RUNS", "RUN_UNKNOWN", what="no such run", found=run_id or "no run at all", where=runs_root,
+        action="see `fraudloom runs list`",
+    )

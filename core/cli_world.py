@@ -1,0 +1,176 @@
+"""`fraudloom world`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fraudloom.cli_common import emit, say, settings
+from fraudloom.errors import GateError
+from fraudloom.spec import DEFAULT_ARRIVALS, DEFAULT_DAYS, DEFAULT_SCENARIO, DEFAULT_SEED
+
+world_app = typer.Typer(no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Workers = Annotated[int, typer.Option(min=0, help="Threads; 0 for all processors.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the world; it must be free, or hold this very world.")]
+MAX_SEED = (1 << 63) - 1
+
+
+class _Tell:
+    """The world builder's progress, as one bar per stage."""
+
+    def __init__(self, progress: Any) -> None:
+        self.progress = progress
+        self.stage, self.said = "", -1
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say a stage once when it starts, and when it ends."""
+        if stage != self.stage or (done >= total and self.said != total):
+            self.stage, self.said = stage, done
+            self.progress.line(f"    {stage}: {done:,}/{total:,}")
+
+
+def _report(manifest: Any, as_json: bool) -> None:
+    document = manifest.document
+    facts = {
+        "world_root": str(manifest.root.resolve()),
+        "manifest_fingerprint": manifest.fingerprint,
+        "origin": document.get("origin"),
+        "seed": document.get("seed"),
+        "scenarios": list(document["scenarios"]),
+        "arrivals": manifest.arrivals,
+        "shards": document["shards"],
+        "rows": document["rows"],
+        "unusable_rows": document.get("unusable_rows", []),
+    }
+    if as_json:
+        emit(facts)
+        return
+    for name in ("world_root", "manifest_fingerprint", "origin", "seed", "shards"):
+        say(f"{name:<22}{facts[name]}")
+    for scenario, n in manifest.arrivals.items():
+        say(f"{scenario:<22}{n:,} arrivals")
+    for row in document.get("unusable_rows", [])[:20]:
+        say(f"  line {row['line']}: {row['reason']}")
+
+
+@world_app.command("build")
+def world_build(
+    ctx: typer.Context,
+    out: Out,
+    arrivals: Annotated[int, typer.Option(min=0, help="Arrivals per scenario.")] = DEFAULT_ARRIVALS,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="World seed.")] = DEFAULT_SEED,
+    days: Annotated[int, typer.Option(min=1, help="Days of the horizon.")] = DEFAULT_DAYS,
+    scenario: Annotated[list[str] | None, typer.Option(help="Scenario; may be repeated.")] = None,
+    policy: Annotated[str, typer.Option(help="World policy pack: a shipped name or a folder.")] = "world",
+    workers: Workers = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build and seal an upstream world (1A to 6A)."""
+    from fraudloom.contracts_api import load_contracts
+    from fraudloom.pool import worker_count
+    from fraudloom.progress import Progress
+    from fraudloom.states.world import WorldSpec, build_world
+
+    spec = WorldSpec(
+        arrivals=arrivals, seed=seed, days=days, scenarios=tuple(scenario or (DEFAULT_SCENARIO,)), policy=policy
+    )
+    contracts = load_contracts(settings(ctx).contracts)
+    tell = _Tell(Progress(quiet))
+    _report(build_world(spec, out, worker_count(workers), tell, contracts), as_json)
+
+
+@world_app.command("import")
+def world_import(
+    ctx: typer.Context,
+    log: Annotated[Path, typer.Argument(help="Transaction log: CSV, gzipped or not, or Parquet.")],
+    map_file: Annotated[Path, typer.Option("--map", help="YAML map of the log's columns.")],
+    out: Out,
+    max_bad_rows: Annotated[int, typer.Option(min=0, help="Unusable rows to put up with.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="World seed.")] = DEFAULT_SEED,
+    workers: Workers = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a sealed world from a real transaction log."""
+    from fraudloom.contracts_api import load_contracts
+    from fraudloom.pool import worker_count
+    from fraudloom.progress import Progress
+    from fraudloom.states.world import import_world
+
+    contracts = load_contracts(settings(ctx).contracts)
+    manifest = import_world(
+        log,
+        map_file,
+        out,
+        max_bad_rows=max_bad_rows,
+        workers=worker_count(workers),
+        seed=seed,
+        progress=_Tell(Progress(quiet)),
+        contracts=contracts,
+    )
+    _report(manifest, as_json)
+
+
+@world_app.command("verify")
+def world_verify(
+    ctx: typer.Context,
+    world: Annotated[Path, typer.Argument(help="Folder of the world.")],
+    workers: Workers = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Re-hash every file, re-derive every bundle, check keys, order and references over all rows."""
+    from fraudloom.contracts_api import load_contracts
+    from fraudloom.pool import worker_count
+    from fraudloom.progress import Progress
+    from fraudloom.states.world import verify_world
+
+    contracts = load_contracts(settings(ctx).contracts)
+    report = verify_world(world, contracts, worker_count(workers), _Tell(Progress(quiet)))
+    if as_json:
+        emit(report.as_dict())
+    else:
+        for f in report.findings[:50]:
+            say(f"{f.check}: {f.where}: found {f.found}, expected {f.expected}")
+        say(f"{'PASS' if report.passed else 'FAIL'}  {report.files:,} files, {report.rows:,} rows")
+    if not report.passed:
+        first = report.findings[0]
+        raise GateError(
+            "WORLD",
+            "WORLD_VERIFICATION_FAILED",
+            what=f"{len(report.findings)} finding(s); the first: {first.check}",
+            found=first.found,
+            expected=first.expected,
+            where=first.where,
+            action="restore the file, or build the world again",
+        )
+
+
+@world_app.command("show")
+def world_show(
+    ctx: typer.Context,
+    world: Annotated[Path, typer.Argument(help="Folder of the world.")],
+    as_json: Json = False,
+) -> None:
+    """Show what a world holds."""
+    from fraudloom.worlds import read_world_manifest
+
+    manifest = read_world_manifest(world)
+    if as_json:
+        emit({k: v for k, v in manifest.items() if k != "files"})
+        return
+    for name in ("manifest_fingerprint", "world_parameter_hash", "origin", "seed", "shards", "tzdata"):
+        if name in manifest:
+            say(f"{name:<22}{manifest[name]}")
+    for scenario, n in manifest["arrivals"].items():
+        say(f"{scenario:<22}{n:,} arrivals over {manifest['horizon']['days']} days")
+    for segment, digest in manifest["bundles"].items():
+        say(f"  bundle {segment:<4}{digest}")
+    for dataset, n in manifest["rows"].items():
+        say(f"  {dataset:<34}{n:>14,} rows")

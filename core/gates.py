@@ -1,0 +1,135 @@
+"""The two gates of a run: S0 publishes receipt and inventory, S5 publishes report, issues, index and, on PASS, the flag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fraudloom import faults
+from fraudloom.digests import part_journal
+from fraudloom.engine import Engine
+from fraudloom.errors import ConflictError, GateError, SealError
+from fraudloom.publish import canonical_json, write_atomic, write_json
+from fraudloom.spec import SPEC_VERSION_6B, STATES, WEAVE
+from fraudloom.sweeps import demand_pass, report_row, tell_story
+from fraudloom.tables import file_sha256
+
+
+def _publish(engine: Engine, state: str, path: Path, data: bytes) -> None:
+    """Write a control file; one that a PASS row names may not change."""
+    if path.exists() and path.read_bytes() != data and engine.report.passed(state):
+        raise ConflictError(
+            state,
+            "IDEMPOTENCE_VIOLATION",
+            what="a published control file differs from what this call made",
+            where=path,
+            action="the world, a contract or the file changed since; start a new run with --fresh",
+        )
+    if not path.exists() or path.read_bytes() != data:
+        write_atomic(path, data)
+
+
+def run_gate(engine: Engine) -> None:
+    """S0: verify what is sealed upstream, publish inventory and receipt, write the PASS row."""
+    from fraudloom.states import s0
+
+    tell_story(engine, "S0", f"world {engine.spec.axes.manifest_fingerprint[:16]} at {engine.spec.world_root}")
+    gate = s0.gate(
+        engine.spec.world_root, engine.contracts, engine.pack, verify="full", executor=engine.executor
+    )
+    found = gate.receipt["manifest_fingerprint"]
+    if found != engine.spec.axes.manifest_fingerprint:
+        raise SealError("S0", "FINGERPRINT", what="the world changed while it was read", found=found)
+    tokens = engine.spec.axes.tokens()
+    for artefact, value in (("sealed_inputs_6B", gate.sealed_inputs), ("s0_gate_receipt_6B", gate.receipt)):
+        path = engine.spec.run_root / engine.contracts.artefact_path(artefact, **tokens)
+        _publish(engine, "S0", path, (canonical_json(value) + "\n").encode())
+    if not engine.report.passed("S0"):
+        engine.report.put(report_row(engine, "S0", "PASS"))
+    engine.log.event("6B.S0.END", sealed_inputs=len(gate.sealed_inputs))
+
+
+def run_validation(engine: Engine) -> None:
+    """S5: check everything over all rows; publish report and issues, then, on PASS alone, the flag and the PASS row.
+
+    GateError when the verdict is FAIL.
+    """
+    demand_pass(engine, "S5")
+    tell_story(engine, "S5", "everything that S1 to S4 published, and the upstream arrivals")
+    with engine.meter.of("S5"):
+        result = _validate(engine)
+    for check in result.checks:
+        engine.progress.line(f"    {check['result']:<6}{check['check_id']}")
+    folder = engine.spec.run_root / engine.contracts.artefact_path(
+        "validation_bundle_6B", **engine.spec.axes.tokens()
+    )
+    report = folder / "s5_validation_report_6B.json"
+    issues = folder / "s5_issue_table_6B.parquet"
+    _publish(engine, "S5", report, (canonical_json(result.report) + "\n").encode())
+    _publish(engine, "S5", issues, issue_bytes(result.issues))
+    items = [
+        {
+            "path": path.name,
+            "role": role,
+            "schema_ref": f"schemas.control.yaml#/artefacts/{path.stem}",
+            "size_bytes": path.stat().st_size,
+            "sha256_hex": file_sha256(path),
+        }
+        for path, role in ((issues, "validation_issue_table"), (report, "validation_report"))
+    ]
+    index = {
+        "manifest_fingerprint": engine.spec.axes.manifest_fingerprint,
+        "parameter_hash": engine.spec.axes.parameter_hash,
+        "spec_version_6B": SPEC_VERSION_6B,
+        "items": items,
+    }
+    write_json(folder / "index.json", index)
+    flag = folder / "_passed.flag"
+    if result.verdict != "PASS":
+        flag.unlink(missing_ok=True)
+        bad = [str(c["check_id"]) for c in result.checks if c["result"] == "FAIL"]
+        raise GateError(
+            "S5",
+            "VALIDATION_FAILED",
+            what=f"the run finished, but {len(bad)} check(s) failed: {', '.join(bad) or 'see the report'}",
+            where=report,
+            action="read the issue table; the run is not sealed",
+        )
+    faults.point("s5.flag")
+    write_atomic(flag, f"sha256_hex = {file_sha256(folder / 'index.json')}\n".encode())
+    if not engine.report.passed("S5"):
+        engine.report.put(report_row(engine, "S5", "PASS"))
+    engine.log.event("6B.S5.END", verdict=result.verdict)
+
+
+def _validate(engine: Engine) -> Any:
+    from fraudloom.states import s5
+
+    return s5.validate(
+        engine.spec.run_root,
+        engine.world,
+        engine.contracts,
+        engine.pack,
+        engine.spec,
+        journal=part_journal(engine, WEAVE),
+        executor=engine.executor,
+        progress=engine.progress,
+    )
+
+
+def issue_bytes(table: Any) -> bytes:
+    """An Arrow table as the bytes of a Parquet file."""
+    import io
+
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="snappy")
+    return sink.getvalue()
+
+
+
+
+def segment_states(engine: Engine) -> dict[str, str]:
+    """Status per state before S5, for the report."""
+    return {s: str(engine.report.rows.get(s, {}).get("status", "MISSING")) for s in STATES[:-1]}

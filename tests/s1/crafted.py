@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fraudloom.contracts_api import load_contracts
-from fraudloom.policies_api import load_pack
+from fraudloom.policies_api import Pack, check_document, packs_root, read_yaml
 from fraudloom.rng import Streams
 from fraudloom.states import s1
 from fraudloom.states.world.view import World
@@ -16,6 +16,13 @@ DAY_US = 86_400_000_000
 START = 20_454 * DAY_US  # 2026-01-01
 FOREVER = START + 1000 * DAY_US
 WORLD = "ab" * 32
+POLICIES = (
+    "attachment_policy_6B",
+    "behaviour_prior_pack_6B",
+    "rng_policy_6B",
+    "rng_profile_layer3",
+    "sessionisation_policy_6B",
+)
 
 
 def made_world(tables: dict, shards: int = 3, days: int = 20) -> World:
@@ -45,7 +52,7 @@ def rows(dataset_id: str, **columns) -> dict:
 
 
 def crafted_world(parties: int = 40, merchants: int = 12, cities: int = 3, seed: int = 0) -> World:
-    """A world of a few parties: three own devices, a neighbour's, three accounts, all instrument kinds."""
+    """A world of a few parties: three own devices, a neighbour's, four accounts, all instrument kinds."""
     rng = np.random.default_rng(seed)
     city = np.sort(rng.integers(1, cities, parties))  # the last city has no residents
     tables = {
@@ -60,15 +67,15 @@ def crafted_world(parties: int = 40, merchants: int = 12, cities: int = 3, seed:
             activity_weight=rng.uniform(0.1, 3.0, parties),
         ),
     }
-    # Accounts: deposit, revolving, settlement per party. Instruments: physical, virtual, handle, wallet, an old
+    # Accounts: one of each ledger per party. Instruments: physical, virtual, handle, wallet, an old
     # physical card that ends on day 10, and a spare.
-    accounts = 3 * parties
-    owner = np.repeat(np.arange(1, parties + 1), 3)
+    accounts = 4 * parties
+    owner = np.repeat(np.arange(1, parties + 1), 4)
     tables["s2_account_base_6A"] = rows(
         "s2_account_base_6A",
         account_id=np.arange(1, accounts + 1),
         owner_party_id=owner,
-        ledger_class=np.tile([0, 1, 3], parties),
+        ledger_class=np.tile([0, 1, 2, 3], parties),
     )
     kinds = [0, 1, 2, 3, 0, 1]
     n = accounts * len(kinds)
@@ -201,11 +208,19 @@ def crafted_arrivals(world: World, n: int = 2000, seed: int = 1) -> dict:
     )
 
 
+def s1_pack(name: str = "default") -> Pack:
+    """The policies of S1 in a shipped pack, checked; the pack's other policies are not read."""
+    docs = {}
+    for policy_id in POLICIES:
+        path = packs_root() / name / f"{policy_id}.yaml"
+        docs[policy_id] = read_yaml(path)
+        check_document(policy_id, docs[policy_id], path, CONTRACTS)
+    return Pack(name, "full", docs, {}, "", "")
+
+
 def compile_for(world: World, seed: int = 42, pack=None) -> s1.S1Plan:
     """The default pack's plan for a world."""
-    return s1.compile_plan(
-        pack or load_pack("default", CONTRACTS), world, Streams(WORLD, seed, "baseline_v1"), CONTRACTS
-    )
+    return s1.compile_plan(pack or s1_pack(), world, Streams(WORLD, seed, "baseline_v1"), CONTRACTS)
 
 
 def attach_all(plan, world, arrivals: dict, batch: int = 1 << 30) -> tuple[dict, np.ndarray]:

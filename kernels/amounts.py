@@ -1,0 +1,169 @@
+"""Requested amounts, their endings, and reference amounts (contracts/laws/s2.md, section 3)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fraudloom.kernels import payment_codes as pc
+from fraudloom.kernels.flows import D_AMOUNT, D_SERIES
+from fraudloom.kernels.fmath import exp, ndtri
+from fraudloom.kernels.jit import helper, kernel
+from fraudloom.kernels.streams import clamp_open, draw
+
+#: Adding and subtracting this rounds |x| < 2^51 to the nearest integer, ties to even.
+HALF_EVEN = float.fromhex("0x1.8p+52")
+
+
+class CurrencyTables(NamedTuple):
+    """By currency code: minor (minor units of a major one), ref_major (reference major units of a major one), ref_scale
+    (reference minor units of a minor one) float64; unit, off99, off95, note int64: minor units of a price step, of the
+    two reductions, and of the smallest note."""
+
+    minor: np.ndarray
+    ref_major: np.ndarray
+    ref_scale: np.ndarray
+    unit: np.ndarray
+    off99: np.ndarray
+    off95: np.ndarray
+    note: np.ndarray
+
+
+class AmountKeys(NamedTuple):
+    """What amounts follow from, per flow: ordinal, series, merchant, party, city, pinned (minor units, 0 none)
+    int64[n]; channel, currency, purpose int8[n]; goodwill bool[n]."""
+
+    ordinal: np.ndarray
+    series: np.ndarray
+    merchant: np.ndarray
+    party: np.ndarray
+    city: np.ndarray
+    pinned: np.ndarray
+    channel: np.ndarray
+    currency: np.ndarray
+    purpose: np.ndarray
+    goodwill: np.ndarray
+
+
+class AmountTables(NamedTuple):
+    """merchant_median float64[merchants] (median of the class times own level), style int8[merchants], party_kind
+    int8[parties], party_level float64[parties], price_level float64[cities]."""
+
+    merchant_median: np.ndarray
+    style: np.ndarray
+    party_kind: np.ndarray
+    party_level: np.ndarray
+    price_level: np.ndarray
+
+
+class AmountRule(NamedTuple):
+    """median float64[5] by channel; kind, sigma float64[3] by party kind; z_low, z_high: normal CDF at the bounds;
+    transfer float64[purposes, 3]: median, sigma, whole; endings float64[styles, 3]: cumulative shares; the rest scalars."""
+
+    median: np.ndarray
+    kind: np.ndarray
+    sigma: np.ndarray
+    z_low: float
+    z_high: float
+    transfer: np.ndarray
+    endings: np.ndarray
+    round_step: int
+    cash_median: float
+    cash_sigma: float
+    bundle: int
+    bundle_share: float
+    cash_max_ref: int
+    credit_lo: float
+    credit_hi: float
+
+
+@helper
+def half_even(x):
+    """float64 |x| < 2^51 -> int64 nearest, ties to even."""
+    return np.int64((x + HALF_EVEN) - HALF_EVEN)
+
+
+@helper
+def snap(x, style, currency, u, t, rule):
+    """Minor units after the merchant's ending law.
+
+    x: float64 minor units; style, currency: codes; u: float64 in (0, 1); t: CurrencyTables; rule: AmountRule.
+    """
+    unit = t.unit[currency]
+    units = max(np.int64(1), half_even(x / unit))
+    if u < rule.endings[style, 0]:
+        return units * unit - t.off99[currency]
+    if u < rule.endings[style, 1]:
+        return units * unit - t.off95[currency]
+    if u < rule.endings[style, 2]:
+        if style == pc.STYLE_ROUND and units >= rule.round_step:
+            units = half_even(units / rule.round_step) * rule.round_step
+        return units * unit
+    return max(np.int64(1), half_even(x))
+
+
+@helper
+def reference_minor(minor, currency, t):
+    """int64 minor units -> int64 reference minor units, half to even, at least 1."""
+    return max(np.int64(1), half_even(minor * t.ref_scale[currency]))
+
+
+@kernel
+def price_flows(k, tables, t, rule, keys, evidence, minor, ref):
+    """Requested amount of each flow.
+
+    k: AmountKeys; tables: AmountTables; t: CurrencyTables; rule: AmountRule; minor, ref: int64[n] out.
+    Draws: D_AMOUNT, 3 a row: 0 size, 1 ending, 2 share of a goodwill credit; rows of a series also D_SERIES, 2 at
+    series x 2: 0 size, 1 ending, which then replace those of the row.
+    """
+    for i in range(k.ordinal.shape[0]):
+        base = k.ordinal[i] * 3
+        u_size = draw(keys, D_AMOUNT, base, evidence)
+        u_end = draw(keys, D_AMOUNT, base + 1, evidence)
+        u_share = draw(keys, D_AMOUNT, base + 2, evidence)
+        if k.series[i] != 0:
+            u_size = draw(keys, D_SERIES, k.series[i] * 2, evidence)
+            u_end = draw(keys, D_SERIES, k.series[i] * 2 + 1, evidence)
+        c = k.channel[i]
+        cur = k.currency[i]
+        p = k.party[i] - 1
+        z = ndtri(clamp_open(rule.z_low + u_size * (rule.z_high - rule.z_low)))
+        level = tables.party_level[p] * tables.price_level[k.city[i] - 1]
+        if k.pinned[i] > 0:
+            m = k.pinned[i]
+        elif c == pc.ATM:
+            note = t.note[cur]
+            major = level * rule.cash_median * exp(rule.cash_sigma * z) / t.ref_major[cur]
+            notes = max(np.int64(1), half_even(major * t.minor[cur] / note))
+            if u_end < rule.bundle_share:
+                notes = max(np.int64(1), half_even(notes / rule.bundle)) * rule.bundle
+            most = max(np.int64(1), np.int64(rule.cash_max_ref / (note * t.ref_scale[cur])))
+            m = min(notes, most) * note
+        elif c == pc.BANK_RAIL:
+            law = k.purpose[i]
+            major = level * rule.transfer[law, 0] * exp(rule.transfer[law, 1] * z) / t.ref_major[cur]
+            x = major * t.minor[cur]
+            if u_end < rule.transfer[law, 2]:
+                m = max(np.int64(1), half_even(x / t.unit[cur])) * t.unit[cur]
+            else:
+                m = max(np.int64(1), half_even(x))
+        else:
+            row = k.merchant[i] - 1
+            kind = tables.party_kind[p]
+            median = rule.median[c] * rule.kind[kind] * tables.merchant_median[row] * level
+            major = median * exp(rule.sigma[kind] * z) / t.ref_major[cur]
+            if k.goodwill[i]:
+                major = major * (rule.credit_lo + u_share * (rule.credit_hi - rule.credit_lo))
+            m = snap(major * t.minor[cur], tables.style[row], cur, u_end, t, rule)
+        minor[i] = m
+        ref[i] = reference_minor(m, cur, t)
+
+
+@kernel
+def snap_amounts(x, style, currency, u, t, rule, minor, ref):
+    """Amounts given in minor units, put through the ending law: minor[i] = snap(x[i], ...), ref[i] its reference amount.
+
+    x, u: float64[n]; style, currency: int8[n]; t: CurrencyTables; rule: AmountRule; minor, ref: int64[n].
+    """
+    for i in range(x.shape[0]):
+        minor[i] = snap(x[i], style[i], currency[i], u[i], t, rule)
+        ref[i] = reference_minor(minor[i], currency[i], t)

@@ -1,0 +1,41 @@
+"""Census of busy merchants by hour and shared addresses by day (section 5.2 of contracts/laws/s2.md)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fraudloom.kernels.busy import count_busy
+from fraudloom.states.s2.plan import S2Plan
+from fraudloom.states.s2.tables import Array
+from fraudloom.tables import Columns
+
+Busy = dict[str, Array]
+
+
+def busy_new(plan: S2Plan) -> Busy:
+    """Zero counts: merchant_hours int32[watched merchants, hours], ip_days int32[watched addresses, days]."""
+    addresses = int(plan.ip_slot.max(initial=-1)) + 1
+    return {
+        "merchant_hours": np.zeros((len(plan.usual), plan.days * 24), np.int32),
+        "ip_days": np.zeros((addresses, plan.days), np.int32),
+    }
+
+
+def busy_add(plan: S2Plan, attached: Columns, busy: Busy) -> None:
+    """Add rows that have ts_utc, merchant_id and ip_id: attached arrivals, or flows that an overlay plans."""
+    count_busy(
+        attached["ts_utc"],
+        attached["merchant_id"],
+        attached["ip_id"],
+        plan.world.start_us,
+        plan.merchant_slot,
+        plan.ip_slot,
+        busy["merchant_hours"],
+        busy["ip_days"],
+    )
+
+
+def busy_merge(into: Busy, other: Busy) -> None:
+    """Add another census; sums commute, so any split of the rows gives the same counts."""
+    for name, counts in other.items():
+        into[name] += counts

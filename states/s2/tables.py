@@ -1,0 +1,112 @@
+"""The world as S2 reads it: arrays by id - 1, and the calendar as numbered business days."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fraudloom.tables import Columns
+
+Array = np.ndarray[Any, Any]
+DAY_US = 86_400_000_000
+#: Days of the calendar after the last day of the horizon (calendar_3B).
+CALENDAR_AFTER = 240
+
+
+def table(world: Any, dataset_id: str) -> Columns:
+    """Columns of one world table."""
+    columns: Columns = world.tables[dataset_id]
+    return columns
+
+
+@dataclass(frozen=True)
+class WorldTables:
+    """What S2 gathers from, and the calendar as business-day numbers (`kernels.settle.SettleRule`)."""
+
+    merchants: Columns
+    arrivals_total: Array
+    city_country: Array
+    price_level: Array
+    unit: Array
+    parties: Columns
+    account_issuer: Array
+    funds: Array
+    instruments: Columns
+    issuer_country: Array
+    ip_group: Array
+    ip_country: Array
+    fx: Columns
+    payees: Columns
+    payee_start: Array
+    first_day: int
+    days: int
+    day_slot: Array
+    business: Array
+
+    @property
+    def start_us(self) -> int:
+        """First instant of the horizon."""
+        return self.first_day * DAY_US
+
+    @property
+    def end_us(self) -> int:
+        """First instant after the horizon of arrivals."""
+        return (self.first_day + self.days) * DAY_US
+
+
+def business_days(calendar: Columns, countries: int) -> tuple[int, int, Array, Array]:
+    """(first day, days of the calendar, day_slot int32[countries, days], business int32[countries, slots]).
+
+    day_slot[c, d] is how many business days of country c lie before day d; business[c, s] is the s-th business day, the
+    last one repeated to equal lengths (the calendar's last day for a country that has none).
+    """
+    day = calendar["day"].astype(np.int64)
+    if len(day) == 0:
+        return 0, 1, np.zeros((countries, 1), np.int32), np.zeros((countries, 1), np.int32)
+    first = int(day.min())
+    days = int(day.max()) - first + 1
+    works = np.zeros((countries, days), np.bool_)
+    works[calendar["country_iso"], day - first] = calendar["is_business_day"]
+    day_slot = (np.cumsum(works, axis=1) - works).astype(np.int32)
+    most = max(1, int(works.sum(axis=1).max()))
+    business = np.full((countries, most), first + days - 1, np.int32)
+    for c in range(countries):
+        own = np.flatnonzero(works[c]) + first
+        business[c, : len(own)] = own
+        if len(own):
+            business[c, len(own) :] = own[-1]
+    return first, days, day_slot, business
+
+
+def world_tables(world: Any) -> WorldTables:
+    """The tables of a loaded world (`world.tables`)."""
+    cities = table(world, "cities_1B")
+    accounts = table(world, "s2_account_base_6A")
+    ips = table(world, "s4_ip_base_6A")
+    payees = table(world, "payees_6A")
+    parties = table(world, "s1_party_base_6A")
+    countries = int(table(world, "calendar_3B")["country_iso"].max(initial=0)) + 1
+    first, days, day_slot, business = business_days(table(world, "calendar_3B"), countries)
+    return WorldTables(
+        merchants=table(world, "merchants_1A"),
+        arrivals_total=table(world, "merchant_class_profile_5A")["arrivals_total"],
+        city_country=cities["country_iso"],
+        price_level=cities["price_level"],
+        unit=np.stack([cities["unit_x"], cities["unit_y"], cities["unit_z"]], axis=1),
+        parties=parties,
+        account_issuer=accounts["issuer_id"],
+        funds=np.maximum(accounts["funds_ref_minor"], 1).astype(np.float64),
+        instruments=table(world, "s3_instrument_base_6A"),
+        issuer_country=table(world, "issuers_6A")["country_iso"],
+        ip_group=ips["ip_group"],
+        ip_country=ips["country_iso"],
+        fx=table(world, "fx_rates_3A"),
+        payees=payees,
+        payee_start=np.searchsorted(payees["party_id"], np.arange(1, len(parties["party_id"]) + 2)).astype(np.int64),
+        first_day=first,
+        days=max(1, days - CALENDAR_AFTER),
+        day_slot=day_slot,
+        business=business,
+    )

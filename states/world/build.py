@@ -165,6 +165,9 @@ def build_world(
         }
         manifest = publish.write_manifest(ctx, done, document, facts)
         publish.move_into_place(root, out)
+    except OSError as e:
+        publish.drop_partial(root)
+        raise publish.disk_fault(e, out) from None
     except BaseException:
         publish.drop_partial(root)
         raise

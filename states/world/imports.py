@@ -284,6 +284,9 @@ def import_world(
         }
         manifest = publish.write_manifest(ctx, done, identity, facts)
         publish.move_into_place(root, out)
+    except OSError as e:
+        publish.drop_partial(root)
+        raise publish.disk_fault(e, out) from None
     except BaseException:
         publish.drop_partial(root)
         raise

@@ -231,6 +231,17 @@ def open_partial(out: Path, mf: str) -> Path:
     return partial
 
 
+def disk_fault(error: OSError, out: Path) -> EnvironmentFault:
+    """What a failed write is told as: the disk is full, or a permission is missing."""
+    return EnvironmentFault(
+        "WORLD",
+        "WRITE_FAILED",
+        what=error.strerror or str(error),
+        where=error.filename or out,
+        action="free space or name another folder; nothing was left behind",
+    )
+
+
 def move_into_place(partial: Path, out: Path) -> None:
     """Flush and rename; an empty `out` is replaced, anything else there is a conflict."""
     for path in sorted(partial.rglob("*")):

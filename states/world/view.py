@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fraudloom.contracts_api import Contracts
 from fraudloom.errors import SealError
+from fraudloom.policies_api import read_yaml
 from fraudloom.states.world.publish import MANIFEST, read_manifest, shard_of
 from fraudloom.states.world.relations import visitors
 from fraudloom.states.world.spec import F64, I64
@@ -105,6 +106,12 @@ class World:
     def arrival_paths(self, scenario: str) -> list[Path]:
         """Arrival parts of a scenario, in order."""
         return [p for p in self.files[ARRIVALS] if f"scenario_id={scenario}" in p.parts]
+
+    @cached_property
+    def policy(self) -> Mapping[str, Any]:
+        """The world policy that the world was made with (its sealed copy)."""
+        doc: Mapping[str, Any] = read_yaml(self.root / str(self.manifest["policy_file"]["path"]))
+        return doc
 
     def _n(self, table: str, key: str) -> int:
         return len(self.tables[table][key])

@@ -11,7 +11,7 @@ from fraudloom.states.world import WorldSpec, build_world
 
 SIZES = {
     "block_arrivals": 1500,
-    "bucket_rows": 700,
+    "bucket_rows": 200,
     "part_rows": 2048,
     "group_rows": 512,
     "shard_target_arrivals": 2000,

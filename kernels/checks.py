@@ -69,9 +69,9 @@ def id_slot(ident, mask):
 
 @kernel
 def index_ids(ids, table, repeats):
-    """Put rows into a table of ids. ids: int64[n]; table: int32[power of two >= 2 n + 1], filled with -1, gets the row
-    of each id at the first free slot from mix64(id) mod its size on; repeats: int64[1] grows by the number of rows whose
-    id is already there (they are left out)."""
+    """Put rows into a table of ids. ids: int64[n]; table: int32[power of two >= 2 n + 1], filled with -1, gets the
+    row of each id at the first free slot from mix64(id) mod its size on; repeats: int64[1] grows by the number of rows
+    whose id is already there (they are left out)."""
     mask = np.int64(table.shape[0] - 1)
     for i in range(ids.shape[0]):
         slot = id_slot(ids[i], mask)
@@ -119,10 +119,11 @@ def fold_events(events, kinds, out):
     AUTH_RESPONSE, CLEARING, REFUND, REVERSAL; out: int64[flows, EV_WIDTH], zeroed, columns as named by EV_*.
 
     Rows are taken in order; flow < 0 is skipped. SEQ_BROKEN: seq is not the number of the flow's rows before it.
-    TIME_BROKEN: ts is below that of the flow's row before, or seq is below the number of rows before. REQUEST_MISSING: the first row is not an AUTH_REQUEST. First request:
-    EV_REQUEST = ts, EV_AMOUNT = amount of the first row. EV_RESPONSE, EV_CLEAR, EV_REFUND, EV_REVERSAL: ts of the last
-    row of the kind; EV_CLEARED, EV_REFUNDED, EV_REVERSED: sums of amount; EV_RESPONSES: rows of AUTH_RESPONSE;
-    EV_FIRST_CODE, EV_LAST_CODE: their first and last code."""
+    TIME_BROKEN: ts is below that of the flow's row before, or seq is below the number of rows before. REQUEST_MISSING:
+    the first row is not an AUTH_REQUEST. EV_REQUEST and EV_AMOUNT: ts and amount of the first row. EV_RESPONSE,
+    EV_CLEAR, EV_REFUND, EV_REVERSAL: ts of the last row of the kind; EV_LAST_TS: of the last row; EV_CLEARED,
+    EV_REFUNDED, EV_REVERSED: sums of amount; EV_RESPONSES: rows of AUTH_RESPONSE; EV_COUNT: rows; EV_FIRST_CODE,
+    EV_LAST_CODE: code of the first and last AUTH_RESPONSE."""
     for i in range(events.flow.shape[0]):
         f = events.flow[i]
         if f < 0:
@@ -164,7 +165,7 @@ def fold_events(events, kinds, out):
 @kernel
 def group_rows(group, start, order):
     """Stable counting sort of rows by group. group: int64[n], row's group in 0 .. g-1 or -1 (left out); start:
-    int64[g + 2], zeroed, gets in start[k] .. start[k + 1] the run of group k; order: int64[n], the rows, group by group."""
+    int64[g + 2], zeroed, gets in start[k] .. start[k + 1] the run of group k; order: int64[n], rows, group by group."""
     for i in range(group.shape[0]):
         if group[i] >= 0:
             start[group[i] + 2] += 1
@@ -355,26 +356,3 @@ def check_entities(rows, links, out):
             if not address:
                 bad |= 8
         out[i] = bad
-
-
-@kernel
-def fold_steps(case, seq, kind, ts, allowed, out):
-    """Order of case events. case: int64[n], equal in a run of rows of one case; seq: int32[n]; kind: int8[n], codes of
-    case_event_type; ts: int64[n]; allowed: bool[kinds + 1, kinds], may kind b follow kind a (row 0: may it come first; row
-    a + 1: after a); out: int8[n], a bit set: 1 seq is not the place in the run, 2 ts below that of the row before, 4 the
-    step may not follow."""
-    place = 0
-    for i in range(case.shape[0]):
-        first = i == 0 or case[i] != case[i - 1]
-        bad = 0
-        if first:
-            place = 0
-        if np.int64(seq[i]) != place:
-            bad |= 1
-        if not first and ts[i] < ts[i - 1]:
-            bad |= 2
-        before = 0 if first else np.int64(kind[i - 1]) + 1
-        if not allowed[before, kind[i]]:
-            bad |= 4
-        out[i] = bad
-        place += 1

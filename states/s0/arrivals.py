@@ -42,7 +42,7 @@ def _follows(before: Row, after: Row, where: object) -> None:
 
 
 def check_file(task: tuple[Contracts, Path, int, int]) -> Seam:
-    """Check one file of arrivals: (contracts, path, first instant, first instant after). DataError names row and fault."""
+    """Check one file: (contracts, path, first instant, first instant after). DataError names row and fault."""
     contracts, path, start, end = task
     ds = contracts.dataset("arrival_events_5B")
     rows, first, last = 0, None, None
@@ -59,9 +59,13 @@ def check_file(task: tuple[Contracts, Path, int, int]) -> Seam:
             outside = np.flatnonzero((ts < start) | (ts >= end))
             if len(outside):
                 where = f"{path}, row {rows + int(outside[0])}"
-                raise _fault("OUT_OF_HORIZON", "an arrival lies outside the horizon", where, int(ts[outside[0]]), (start, end))
+                raise _fault(
+                    "OUT_OF_HORIZON", "an arrival lies outside the horizon", where, int(ts[outside[0]]), (start, end)
+                )
             same = merchant[1:] == merchant[:-1]
-            good = np.where(same, (seq[1:] == seq[:-1] + 1) & (ts[1:] >= ts[:-1]), (merchant[1:] > merchant[:-1]) & (seq[1:] == 1))
+            good = np.where(
+                same, (seq[1:] == seq[:-1] + 1) & (ts[1:] >= ts[:-1]), (merchant[1:] > merchant[:-1]) & (seq[1:] == 1)
+            )
             if not good.all():
                 i = int(np.argmin(good))
                 pair = [(int(merchant[j]), int(seq[j]), int(ts[j])) for j in (i, i + 1)]
@@ -71,7 +75,9 @@ def check_file(task: tuple[Contracts, Path, int, int]) -> Seam:
     except DataError as e:
         if e.state == "S0":
             raise
-        raise DataError("S0", f"S0_ARRIVALS_{e.code}", what=e.what, found=e.found, expected=e.expected, where=path) from None
+        raise DataError(
+            "S0", f"S0_ARRIVALS_{e.code}", what=e.what, found=e.found, expected=e.expected, where=path
+        ) from None
     return Seam(rows, first, last)
 
 

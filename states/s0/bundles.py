@@ -1,7 +1,7 @@
 """The one verifier of bundles: index, members, digest and flag of an upstream segment.
 
-The law: `index.json` is the canonical, path-sorted list of (path, sha256, size) of the segment's files, paths relative to
-the world's root; the bundle's digest is the SHA-256 of the index's bytes; `_passed.flag` holds it, as text or JSON.
+The law: `index.json` is the canonical, path-sorted list of (path, sha256, size) of the segment's files, paths relative
+to the world's root; the bundle's digest is the SHA-256 of the index's bytes; `_passed.flag` holds it, as text or JSON.
 """
 
 from __future__ import annotations
@@ -117,7 +117,12 @@ def flag_digest(data: bytes, path: Path, mf: str) -> str:
     status = value.get("overall_status", value.get("status", "PASS"))
     if status != "PASS":
         raise SealError(
-            "S0", "S0_UPSTREAM_VALIDATION_NONPASS", what="the segment did not pass", found=status, expected="PASS", where=path
+            "S0",
+            "S0_UPSTREAM_VALIDATION_NONPASS",
+            what="the segment did not pass",
+            found=status,
+            expected="PASS",
+            where=path,
         )
     if value.get("manifest_fingerprint", mf) != mf:
         raise invalid("the flag is another world's", path, value["manifest_fingerprint"], mf)

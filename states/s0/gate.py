@@ -34,7 +34,14 @@ SEALED_COLUMNS = (
     "notes",
 )
 SORT = ("owner_layer", "owner_segment", "manifest_key", "path_template")
-ROLES = ("CONTRACT", "UPSTREAM_GATE_BUNDLE", "UPSTREAM_GATE_FLAG", "UPSTREAM_SEALED_INPUTS", "POLICY", "UPSTREAM_EGRESS")
+ROLES = (
+    "CONTRACT",
+    "UPSTREAM_GATE_BUNDLE",
+    "UPSTREAM_GATE_FLAG",
+    "UPSTREAM_SEALED_INPUTS",
+    "POLICY",
+    "UPSTREAM_EGRESS",
+)
 DICTIONARY_REF = "dictionary/upstream.yaml#/datasets/"
 
 SealedRow = dict[str, Any]
@@ -60,12 +67,14 @@ def sealed_digest(rows: Iterable[Mapping[str, Any]]) -> str:
         for row in rows:
             h.update(canonical_json(dict(row)).encode())
     except (TypeError, ValueError) as e:
-        raise _error("SEALED_INPUTS_DIGEST_COMPUTE_FAILED", f"an inventory row is not JSON: {e}", "sealed_inputs_6B") from None
+        raise _error(
+            "SEALED_INPUTS_DIGEST_COMPUTE_FAILED", f"an inventory row is not JSON: {e}", "sealed_inputs_6B"
+        ) from None
     return h.hexdigest()
 
 
 def family_digest(files: Iterable[tuple[str, int, str]]) -> str:
-    """Content digest of a data family: SHA-256 over path, rows and content digest of its files, path-sorted, a line each."""
+    """Digest of a data family: SHA-256 over path, rows, content digest of its files, path-sorted, a line each."""
     lines = [f"{path}\t{rows}\t{content}\n" for path, rows, content in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -134,11 +143,15 @@ def _families(root: Path, contracts: Contracts, manifest: Mapping[str, Any], ful
         _anchor(contracts, f"{DICTIONARY_REF}{dataset}", root / MANIFEST)
     if full:
         # Arrivals are bound by 6A's sealed list; everything else is small enough to decode once more.
-        tasks = [(contracts, root / path, d) for d, files in by_dataset.items() if d != ARRIVALS for path, _, _ in files]
+        tasks = [
+            (contracts, root / path, d) for d, files in by_dataset.items() if d != ARRIVALS for path, _, _ in files
+        ]
         stated = [(rows, content) for d, files in by_dataset.items() if d != ARRIVALS for _, rows, content in files]
         for task, want, found in zip(tasks, stated, map_(_content_digest, tasks), strict=True):
             if found != want:
-                raise _error("SEALED_INPUTS_DRIFT", "a table's content is not what the manifest says", task[1], found, want)
+                raise _error(
+                    "SEALED_INPUTS_DRIFT", "a table's content is not what the manifest says", task[1], found, want
+                )
     return {d: family_digest(files) for d, files in by_dataset.items()}
 
 
@@ -153,7 +166,9 @@ def _check_lists(root: Path, mf: str, contracts: Contracts, families: Mapping[st
             return _error("UPSTREAM_SEALED_INPUTS_INVALID", what, where)
 
         rows = b.read_json(path, f"the sealed inputs of {segment}", fault)
-        if not isinstance(rows, list) or any(not {"manifest_key", "schema_ref", "sha256_hex"} <= r.keys() for r in rows):
+        if not isinstance(rows, list) or any(
+            not {"manifest_key", "schema_ref", "sha256_hex"} <= r.keys() for r in rows
+        ):
             raise fault(f"the sealed inputs of {segment} are malformed", path)
         for row in rows:
             _anchor(contracts, str(row["schema_ref"]), path)
@@ -193,9 +208,18 @@ def _gate_rows(root: Path, mf: str, found: Mapping[str, b.Bundle]) -> list[Seale
         layer = b.SEGMENTS[segment]
         template = bundle.bundle_path.replace(mf, "{mf}")
         common = {"partition_keys": ["manifest_fingerprint"], "sha256_hex": bundle.digest}
-        rows.append(_row(layer, segment, f"validation_bundle_{segment}", f"{template}/", role="UPSTREAM_GATE_BUNDLE", **common))
         rows.append(
-            _row(layer, segment, f"validation_passed_flag_{segment}", f"{template}/{b.FLAG}", role="UPSTREAM_GATE_FLAG", **common)
+            _row(layer, segment, f"validation_bundle_{segment}", f"{template}/", role="UPSTREAM_GATE_BUNDLE", **common)
+        )
+        rows.append(
+            _row(
+                layer,
+                segment,
+                f"validation_passed_flag_{segment}",
+                f"{template}/{b.FLAG}",
+                role="UPSTREAM_GATE_FLAG",
+                **common,
+            )
         )
         if segment in b.SEALED_LISTS:
             path = b.sealed_list_path(segment, mf)
@@ -209,7 +233,9 @@ def _config_rows(contracts: Contracts, pack: Pack) -> list[SealedRow]:
     rows = []
     for path in contract_files(contracts.root):
         name = path.relative_to(contracts.root).as_posix()
-        rows.append(_row(3, "6B", f"contract:{name}", f"contracts/{name}", role="CONTRACT", sha256_hex=file_sha256(path)))
+        rows.append(
+            _row(3, "6B", f"contract:{name}", f"contracts/{name}", role="CONTRACT", sha256_hex=file_sha256(path))
+        )
     for policy_id, path in sorted(pack.sources.items()):
         ref = f"schemas/policies/{policy_id}.schema.yaml"
         _anchor(contracts, ref, path)
@@ -235,9 +261,15 @@ def check_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for r in rows:
         good = set(r) == set(SEALED_COLUMNS) and r["role"] in ROLES and len(str(r["sha256_hex"])) == 64
         if not good or r["status"] not in ("REQUIRED", "OPTIONAL", "IGNORED"):
-            raise _error("SEALED_INPUTS_SCHEMA_VIOLATION", "an inventory row is malformed", r.get("manifest_key"), dict(r))
+            raise _error(
+                "SEALED_INPUTS_SCHEMA_VIOLATION", "an inventory row is malformed", r.get("manifest_key"), dict(r)
+            )
     if keys != sorted(set(keys)):
-        raise _error("SEALED_INPUTS_SCHEMA_VIOLATION", "the inventory is not sorted, or names something twice", "sealed_inputs_6B")
+        raise _error(
+            "SEALED_INPUTS_SCHEMA_VIOLATION",
+            "the inventory is not sorted, or names something twice",
+            "sealed_inputs_6B",
+        )
 
 
 def gate(
@@ -245,15 +277,17 @@ def gate(
 ) -> Gate:
     """Verify the nine upstream segments, policies and contracts, and list exactly what later states may read.
 
-    `verify`: "full" re-hashes every member, recomputes content digests and checks every arrival; "metadata" trusts sizes,
-    indexes and flags, and says so in the receipt. SealError, ContractError, PolicyError or DataError otherwise.
+    `verify`: "full" re-hashes every member, recomputes content digests and checks every arrival; "metadata" trusts
+    sizes, indexes and flags, and says so in the receipt. SealError, ContractError, PolicyError or DataError otherwise.
     """
     if verify not in VERIFY:
         raise _error("CONFIG_VALIDATION_FAILED", "unknown depth of verification", "verify", verify, VERIFY)
     map_: b.Map = executor.map if executor is not None else map
     full = verify == "full"
     if not (contracts.root / "dictionary").is_dir() or not contracts.artefacts:
-        raise ContractError("S0", "S0_CONTRACT_SET_INCOMPLETE", what="the contracts are incomplete", where=contracts.root)
+        raise ContractError(
+            "S0", "S0_CONTRACT_SET_INCOMPLETE", what="the contracts are incomplete", where=contracts.root
+        )
     manifest = _manifest(world_root)
     mf = str(manifest["manifest_fingerprint"])
     found = b.verify_bundles(world_root, mf, rehash=full, map_=map_)
@@ -264,7 +298,9 @@ def gate(
             raise _error("SEALED_INPUTS_DRIFT", what, f["path"], (f["size"], f["sha256"]), indexed.get(str(f["path"])))
     families = _families(world_root, contracts, manifest, full, map_)
     _check_lists(world_root, mf, contracts, families)
-    rows = _data_rows(contracts, families, world_root) + _gate_rows(world_root, mf, found) + _config_rows(contracts, pack)
+    rows = (
+        _data_rows(contracts, families, world_root) + _gate_rows(world_root, mf, found) + _config_rows(contracts, pack)
+    )
     rows.sort(key=lambda r: tuple(r[c] for c in SORT))
     check_rows(rows)
     counts = _arrivals(world_root, contracts, manifest, map_) if full else dict(manifest["arrivals"])
@@ -314,7 +350,9 @@ def _arrivals(root: Path, contracts: Contracts, manifest: Mapping[str, Any], map
     return counts
 
 
-def recheck(world_root: Path, receipt: Mapping[str, Any], *, rehash: bool, executor: Executor | None = None) -> list[str]:
+def recheck(
+    world_root: Path, receipt: Mapping[str, Any], *, rehash: bool, executor: Executor | None = None
+) -> list[str]:
     """Verify the nine bundles again and compare with a receipt; returns what differs (S5's view of the gate)."""
     map_: b.Map = executor.map if executor is not None else map
     try:

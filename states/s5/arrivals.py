@@ -69,7 +69,8 @@ def check_arrivals(ctx: Context, tally: Tally, cols: Columns) -> Array:
 def entity_defects(ctx: Context, cols: Table, terminal: Array) -> Array:
     """Bit set of broken links per row (see `check_entities`)."""
     out = np.zeros(len(cols["party_id"]), dtype=np.int8)
-    rows = EntityColumns(*(np.ascontiguousarray(cols[c]) for c in ENTITIES), terminal, cols["merchant_id"])
+    party, account, instrument, device, ip = (np.ascontiguousarray(cols[c]) for c in ENTITIES)
+    rows = EntityColumns(party, account, instrument, device, ip, terminal, cols["merchant_id"])
     check_entities(rows, ctx.links, out)
     return out
 

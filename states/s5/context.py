@@ -46,11 +46,6 @@ class RunView(Protocol):
         ...
 
     @property
-    def wph(self) -> str:
-        """The world's parameter hash."""
-        ...
-
-    @property
     def profile(self) -> str:
         """core or full."""
         ...
@@ -78,7 +73,6 @@ class RunFacts:
     scenarios: tuple[str, ...]
     mf: str
     ph: str
-    wph: str
     profile: str
     parts: int
     shards: int
@@ -258,4 +252,3 @@ def world_reader(root: Path, contracts: Contracts, **tokens: object) -> Callable
         return read_table([root / ds.path_for(**tokens)], ds, columns)
 
     return read
-

@@ -138,7 +138,9 @@ def check_times(ctx: Context, tally: Tally, state: str, flows: Columns, events: 
     ts = events["ts_utc"]
     f.rows("REQ_SCENARIO_OOB", f"{state} event inside the settlement horizon", (ts < low) | (ts >= high), at)
     accepted = flows["ts_utc"]
-    f.rows("REQ_SCENARIO_OOB", f"{state} flow inside the settlement horizon", (accepted < low) | (accepted >= high), ids)
+    f.rows(
+        "REQ_SCENARIO_OOB", f"{state} flow inside the settlement horizon", (accepted < low) | (accepted >= high), ids
+    )
     if "response_ts_utc" not in flows:
         f.skip("REQ_TIME_MONOTONE", f"{state} anchors", "instants are not published under this profile")
         return
@@ -157,7 +159,12 @@ def check_majors(ctx: Context, tally: Tally, state: str, flows: Columns, events:
     f = tally.findings
     scale = ctx.scales[flows["currency"]]
     ids = {"flow_id": flows["flow_id"]}
-    f.rows("REQ_ANCHOR_EVENTS", f"{state} amount in major units", differs(flows["amount"], flows["amount_minor"] / scale), ids)
+    f.rows(
+        "REQ_ANCHOR_EVENTS",
+        f"{state} amount in major units",
+        differs(flows["amount"], flows["amount_minor"] / scale),
+        ids,
+    )
     if len(scale):
         major = events["amount_minor"] / scale[np.maximum(flow, 0)]
         at = {"flow_id": events["flow_id"], "event_seq": events["event_seq"]}

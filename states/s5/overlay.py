@@ -38,6 +38,7 @@ class Overlay:
     base: Array
     ordinals: Array
     untouched: Array
+    base_rows: int
 
 
 def check_flows(ctx: Context, tally: Tally, flows: Columns, base: Columns, base_index: IdIndex) -> Overlay:
@@ -63,7 +64,7 @@ def check_flows(ctx: Context, tally: Tally, flows: Columns, base: Columns, base_
         if name in flows:
             bad = differs(flows[name][kept], values[row[kept]])
             f.rows(PARITY, f"untouched flow equals S2 in {name}", bad, {"flow_id": flows["flow_id"][kept]})
-    return Overlay(row, ordinals, untouched)
+    return Overlay(row, ordinals, untouched, len(base["flow_id"]))
 
 
 def _origins(ctx: Context, tally: Tally, flows: Columns, base: Columns, row: Array, new: Array) -> None:
@@ -122,7 +123,7 @@ def check_events(
     known = flow >= 0
     for name in ("fraud_flag", "campaign_id"):
         f.rows(CAMPAIGN, f"event's {name} as on its flow", known & (take(flows[name], flow) != events[name]), at)
-    groups = Groups(base_flow, int(base_flow.max(initial=-1)) + 1 if not len(flows["flow_id"]) else _rows(overlay, base_flow))
+    groups = Groups(base_flow, overlay.base_rows)
     untouched = take(overlay.untouched, flow).astype(np.bool_) & known
     full = "origin_event_seq" in events
     origin = events["origin_event_seq"] if full else np.where(untouched, events["event_seq"] + 1, 0).astype(np.int32)
@@ -135,15 +136,11 @@ def check_events(
         f.rows(PARITY, f"unchanged event equals S2 in {name}", bad, {k: v[same] for k, v in at.items()})
     followed = np.bincount(source[source >= 0], minlength=len(base_flow))
     f.rows(PARITY, "baseline event followed once", followed > 1, _at(base_events))
-    _lost(tally, flows, base_events, base_flow, followed, overlay, untouched, events, flow)
+    _lost(tally, flows, base_events, base_flow, followed, overlay, flow)
     if full:
         f.rows(PARITY, "events of untouched flows are not marked", untouched & events["is_fraud_event"], at)
         f.rows(PARITY, "new event is marked", (source == -1) & ~events["is_fraud_event"], at)
     tally.add("s3_events", len(flow))
-
-
-def _rows(overlay: Overlay, base_flow: Array) -> int:
-    return max(int(overlay.base.max(initial=-1)), int(base_flow.max(initial=-1))) + 1
 
 
 def _at(events: Table) -> dict[str, Array]:
@@ -157,13 +154,11 @@ def _lost(
     base_flow: Array,
     followed: Array,
     overlay: Overlay,
-    untouched: Array,
-    events: Columns,
     flow: Array,
 ) -> None:
-    """Baseline events that no event follows must belong to a flow that says what changed; none is added to untouched ones."""
+    """Baseline events that no event follows belong to a flow that says what changed; untouched flows gain none."""
     f = tally.findings
-    top = _rows(overlay, base_flow)
+    top = overlay.base_rows
     declared = np.zeros(top + 1, dtype=np.bool_)
     hit = overlay.base >= 0
     if "mutation_flags" in flows:
@@ -179,11 +174,12 @@ def _lost(
     f.rows(PARITY, "untouched flow keeps its events", bad, {"flow_id": flows["flow_id"]})
 
 
-def check_sessions(ctx: Context, tally: Tally, flows: Columns, sessions: Columns, before: Columns, overlay: Overlay) -> None:
+def check_sessions(
+    ctx: Context, tally: Tally, flows: Columns, sessions: Columns, before: Columns, overlay: Overlay
+) -> None:
     """Sessions after the overlay: the baseline's unchanged, one of its own per new flow, every flow's session there."""
     f = tally.findings
     check = "REQ_SESSION_AGGREGATES"
-    shown = {"session_id": sessions["session_id"]}
     index = IdIndex(sessions["session_id"])
     f.one("REQ_PK_UNIQUENESS", "S3 session once", not index.repeats, f"{index.repeats} sessions repeated")
     row = index.rows(before["session_id"])
@@ -196,15 +192,26 @@ def check_sessions(ctx: Context, tally: Tally, flows: Columns, sessions: Columns
     f.rows("REQ_FLOW_SESSION_LINKS", "S3 flow's session exists", place < 0, {"flow_id": flows["flow_id"]})
     own = np.ones(len(sessions["session_id"]), dtype=np.bool_)
     own[row[row >= 0]] = False
-    f.one(check, "new sessions = new flows", int(own.sum()) == int((overlay.base < 0).sum()), "new flows without own session")
+    f.one(
+        check,
+        "new sessions = new flows",
+        int(own.sum()) == int((overlay.base < 0).sum()),
+        "new flows without own session",
+    )
     new = np.flatnonzero((overlay.base < 0) & (place >= 0))
-    pairs = (("session_start_utc", "ts_utc"), ("session_end_utc", "ts_utc"), *((c, c) for c in (*ENTITIES, "merchant_id")))
+    pairs = (
+        ("session_start_utc", "ts_utc"),
+        ("session_end_utc", "ts_utc"),
+        *((c, c) for c in (*ENTITIES, "merchant_id")),
+    )
     ids = {"flow_id": flows["flow_id"][new]}
     for mine, theirs in pairs:
         f.rows(check, f"new session's {mine}", sessions[mine][place[new]] != flows[theirs][new], ids)
     f.rows(check, "new session has one flow", sessions["arrival_count"][place[new]] != 1, ids)
     ordinals = decode(ctx.keys["session"], sessions["session_id"])
-    f.rows("REQ_PK_UNIQUENESS", "new session id decodes to its flow", ordinals[place[new]] != overlay.ordinals[new], ids)
+    f.rows(
+        "REQ_PK_UNIQUENESS", "new session id decodes to its flow", ordinals[place[new]] != overlay.ordinals[new], ids
+    )
 
 
 def check_tags(ctx: Context, tally: Tally, flows: Columns, overlay: Overlay) -> None:
@@ -228,10 +235,18 @@ def check_tags(ctx: Context, tally: Tally, flows: Columns, overlay: Overlay) -> 
         f.skip(CAMPAIGN, "incidents, patterns, windows", "not published under this profile")
         return
     f.rows(CAMPAIGN, "incident exactly on tagged flows", (flows["incident_id"] > 0) != tagged, ids)
-    f.rows(CAMPAIGN, "incident id decodes to an ordinal", tagged & (decode(ctx.keys["incident"], flows["incident_id"]) < 0), ids)
+    f.rows(
+        CAMPAIGN,
+        "incident id decodes to an ordinal",
+        tagged & (decode(ctx.keys["incident"], flows["incident_id"]) < 0),
+        ids,
+    )
     ok = tagged & (place >= 0)
     none_type, none_class = ctx.code("campaign_type", "NONE"), ctx.code("fraud_class", "NONE")
-    for name, column, none in (("fraud_pattern_type", "campaign_type", none_type), ("fraud_class", "fraud_class", none_class)):
+    for name, column, none in (
+        ("fraud_pattern_type", "campaign_type", none_type),
+        ("fraud_class", "fraud_class", none_class),
+    ):
         f.rows(CAMPAIGN, f"{name} as catalogued", ok & (take(book[column], place) != flows[name]), ids)
         f.rows(CAMPAIGN, f"{name} NONE on untagged flows", ~tagged & (flows[name] != none), ids)
     start, end = take(book["window_start_utc"], place), take(book["window_end_utc"], place)

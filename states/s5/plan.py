@@ -27,7 +27,7 @@ PROVES: dict[str, str] = {
     "REQ_CRITICAL_TRUTH_REALISM": "truth is what the overlay did: one rule per flow, none lost (T3, T4, T22)",
     "REQ_BANK_CONSISTENCY": "the bank's view, its history and its instants agree with flow, truth and each other",
     "REQ_CRITICAL_CASE_TIMELINE": "cases are contiguous, never go back in time and keep the state machine",
-    "REQ_RNG_BUDGETS": "events, draws and checksums of every decision follow from published rows; loci replay in Python",
+    "REQ_RNG_BUDGETS": "events, draws and checksums of decisions follow from published rows; loci replay in Python",
     "REQ_STREAMS_DISJOINT": "no two streams in use share an output",
     "REQ_TIME_MONOTONE": "instants never decrease within a flow",
     "REQ_SCENARIO_OOB": "arrivals lie in the arrival horizon, everything else in the settlement horizon",

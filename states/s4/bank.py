@@ -250,4 +250,4 @@ def history_columns(plan: S4Plan, flows: Rows, worked: Worked) -> Columns:
 
 def suspected(signals: Array) -> Array:
     """bool: declined as suspected fraud, or alerted."""
-    return (signals & (BLOCK | ALERT)) != 0
+    return np.asarray((signals & (BLOCK | ALERT)) != 0)

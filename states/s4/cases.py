@@ -31,6 +31,7 @@ from fraudloom.kernels.signals import (
     LABEL_WRITTEN_OFF,
     STATUS_CENSORED,
     T_CHARGEBACK,
+    T_DECISION,
     T_DISPUTE,
     T_JOIN,
     T_LOSS,
@@ -154,7 +155,8 @@ def build(plan: S4Plan, flows: Rows, worked: Worked, bank: Columns, evidence: Ev
     )
     case_id = np.empty(cases, dtype=np.int64)
     encode_ids(plan.case_key_stream, members.ordinal[members.first], case_id)
-    last = np.maximum.reduceat(place.max(axis=1), members.first) if n else np.zeros(0, np.int64)
+    ends = np.maximum(place.max(axis=1), worked.out.times[members.worked, T_DECISION])
+    last = np.maximum.reduceat(ends, members.first) if n else np.zeros(0, np.int64)
     closed = np.empty(cases, dtype=np.int64)
     close_cases(
         members.ordinal[members.first], last, plan.bank.delays, plan.last_us, plan.decisions.keys, evidence, closed

@@ -30,7 +30,8 @@ def to_utc(local: Ints, zone: int, offsets: Columns) -> Ints:
     if not len(since):
         return local
     row = np.maximum(np.searchsorted(since, local, side="right") - 1, 0)
-    return local - offset[row]
+    shifted: Ints = local - offset[row]
+    return shifted
 
 
 def business_windows(tables: Any, contracts: Contracts, open_hour: int, close_hour: int) -> tuple[Ints, Ints, Ints]:

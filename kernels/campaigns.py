@@ -16,7 +16,7 @@ from fraudloom.kernels.streams import draw, split_remap
 
 ACTIVATE, SCHEDULE, CHAIN_LENGTH, CHAIN_LEG, SELECT, EPISODE = 0, 1, 2, 3, 4, 5
 PARAM, ROUTING, SWAP, REFUND, REPORT_INCIDENT, REPORT_FLOW = 6, 7, 8, 9, 10, 11
-CHAIN_LENGTH_SLOTS, CHAIN_LEG_SLOTS = 4, 3
+CHAIN_LENGTH_SLOTS, CHAIN_LEG_SLOTS, REPORT_SLOTS = 4, 3, 4
 
 
 class Streams(NamedTuple):
@@ -230,9 +230,21 @@ def mule_chains(campaign, quota, base, pools, chains, streams, legs):
             n += 1
 
 
+class ReportRows(NamedTuple):
+    """Tagged flows: type int8; first_ts (of the incident's first flow), ts, incident, ordinal int64; virtual bool, the
+    instrument is a virtual card."""
+
+    type: np.ndarray
+    first_ts: np.ndarray
+    ts: np.ndarray
+    incident: np.ndarray
+    ordinal: np.ndarray
+    virtual: np.ndarray
+
+
 class Reports(NamedTuple):
     """Laws of awareness and filing, in microseconds; probability, prompt_share: float64[types]; horizon: int64, end of
-    the settlement horizon (exclusive)."""
+    the settlement horizon (exclusive); reissue: float64[2, 4] (median, sigma, lo, hi), of cards and virtual cards."""
 
     prompt_median: float
     prompt_sigma: float
@@ -245,25 +257,36 @@ class Reports(NamedTuple):
     probability: np.ndarray
     prompt_share: np.ndarray
     horizon: int
+    reissue: np.ndarray
+
+
+class Reported(NamedTuple):
+    """Output: report (of the flow), heard (of the incident), renewed (instrument replaced after it) int64, 0 where
+    never."""
+
+    report: np.ndarray
+    heard: np.ndarray
+    renewed: np.ndarray
 
 
 @kernel
-def report_times(kind, first_ts, ts, incident, ordinal, laws, streams, report, incident_report):
-    """When each tagged flow is reported, and when its incident is.
+def report_times(rows, laws, streams, out):
+    """When each tagged flow is reported, when its incident is, and when the instrument is replaced after that.
 
-    kind: int8[n], bit number of the type; first_ts: int64[n], ts of the incident's first flow; ts, incident, ordinal:
-    int64[n]; laws: Reports; streams: Streams; report, incident_report: int64[n], 0 where never. A flow later than its
-    incident's report is reported after a filing delay of its own.
+    rows: ReportRows; laws: Reports; streams: Streams; out: Reported. A flow later than its incident's report is
+    reported after a filing delay of its own.
     """
-    for i in range(kind.shape[0]):
-        at = incident[i] * 3
+    for i in range(rows.ts.shape[0]):
+        at = rows.incident[i] * REPORT_SLOTS
         u = draw(streams.keys, REPORT_INCIDENT, at, streams.evidence)
         v = draw(streams.keys, REPORT_INCIDENT, at + 1, streams.evidence)
         w = draw(streams.keys, REPORT_INCIDENT, at + 2, streams.evidence)
-        x = draw(streams.keys, REPORT_FLOW, ordinal[i], streams.evidence)
-        report[i] = 0
-        incident_report[i] = 0
-        t = kind[i]
+        x = draw(streams.keys, REPORT_INCIDENT, at + 3, streams.evidence)
+        y = draw(streams.keys, REPORT_FLOW, rows.ordinal[i], streams.evidence)
+        out.report[i] = 0
+        out.heard[i] = 0
+        out.renewed[i] = 0
+        t = rows.type[i]
         if u >= laws.probability[t]:
             continue
         prompt, rest = split_remap(v, laws.prompt_share[t])
@@ -272,11 +295,15 @@ def report_times(kind, first_ts, ts, incident, ordinal, laws, streams, report, i
         else:
             aware = lognormal_truncated(rest, laws.slow_median, laws.slow_sigma, 0.0, laws.cut)
         filing = lognormal_truncated(w, laws.filing_median, laws.filing_sigma, 0.0, laws.filing_cut)
-        when = first_ts[i] + np.int64(aware) + np.int64(filing)
+        when = rows.first_ts[i] + np.int64(aware) + np.int64(filing)
         if when >= laws.horizon:
             continue
-        incident_report[i] = when
-        if ts[i] > when:
-            when = ts[i] + np.int64(lognormal_truncated(x, laws.filing_median, laws.filing_sigma, 0.0, laws.filing_cut))
+        out.heard[i] = when
+        law = laws.reissue[1 if rows.virtual[i] else 0]
+        out.renewed[i] = when + np.int64(lognormal_truncated(x, law[0], law[1], law[2], law[3]))
+        if rows.ts[i] > when:
+            when = rows.ts[i] + np.int64(
+                lognormal_truncated(y, laws.filing_median, laws.filing_sigma, 0.0, laws.filing_cut)
+            )
         if when < laws.horizon:
-            report[i] = when
+            out.report[i] = when

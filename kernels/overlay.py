@@ -68,10 +68,10 @@ class Forms(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Pools: lo, hi int64[types, 4 forms], windows of merchant (ids) and cum. Terminals: of_merchant
+    """Pools of merchants: lo, hi int64[types, 4 forms], windows of merchant (ids) and cum. Terminals: of_merchant
     int64[merchants + 1] (rows = terminal id - 1); by_city int64[2, cities + 1], windows of `listed` (terminal ids;
-    kinds 0 till, 1 machine); far_city (city ids) and far_cum (resident weights), windows far int64[3] by kind; city int64[terminals]; owner
-    int64[terminals], merchant id; home int64[merchants], city id."""
+    kinds 0 till, 1 machine); cities that have any: far int64[3], windows by kind of far_city (city ids) and far_cum
+    (weights of residents). By terminal: city, owner (merchant id) int64. home: int64[merchants], city id."""
 
     lo: np.ndarray
     hi: np.ndarray
@@ -90,8 +90,8 @@ class Places(NamedTuple):
 
 class Victims(NamedTuple):
     """By row: city int64 (of residence); merchant, terminal, place int64 (of the anchor; terminal 0 for none); rail
-    bool (the anchor is a transfer); device, address int64 (own); shared int64 (household's device); ref float64 (anchor's
-    amount, or the given one, reference minor units)."""
+    bool (the anchor is a transfer); device, address int64 (own); shared int64 (household's device); ref float64
+    (anchor's amount, or the given one, reference minor units)."""
 
     city: np.ndarray
     merchant: np.ndarray
@@ -467,3 +467,12 @@ def merge_order(a_ts, a_id, a_seq, b_ts, b_id, b_seq, out):
         else:
             out[k] = n + j
             j += 1
+
+
+@kernel
+def first_difference(a, a_row, b, b_row):
+    """First k with a[a_row[k]] != b[b_row[k]], or -1. a, b: arrays of one type; a_row, b_row: int64[n]."""
+    for k in range(a_row.shape[0]):
+        if a[a_row[k]] != b[b_row[k]]:
+            return k
+    return -1

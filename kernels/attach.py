@@ -214,6 +214,15 @@ def attach_party(rows, people, holdings, p_regular, streams, evidence, out):
                 party = pick_cdf(pool_cum, rest, lo, hi) + 1
                 rule = RULE_SERIES_POOL if series > 0 else RULE_VISIT_POOL
             settled = series > 0 or trip or not is_away(trip_ptr, trip_from, trip_to, party, day)
+        if not settled:
+            # All candidates are away: the next of the pool after the last one, cyclically, who is not.
+            for k in range(1, hi - lo):
+                row = lo + (party - 1 - lo + k) % (hi - lo)
+                if window_total(pool_cum, row, row + 1) > 0.0 and not is_away(
+                    trip_ptr, trip_from, trip_to, row + 1, day
+                ):
+                    party = row + 1
+                    break
         if pinned[i] > 0:
             party, rule, score = holder[pinned[i] - 1], RULE_PINNED, 1.0
         out_party[i] = party

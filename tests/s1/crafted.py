@@ -1,5 +1,6 @@
 """Small worlds made by hand for S1 tests: every rule of attachment has a place where it applies."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,7 @@ def crafted_arrivals(world: World, n: int = 2000, seed: int = 1) -> dict:
     )
 
 
+@cache
 def s1_pack(name: str = "default") -> Pack:
     """The policies of S1 in a shipped pack, checked; the pack's other policies are not read."""
     docs = {}

@@ -250,7 +250,7 @@ def works_until(rules, issuer, ts, d):
 
 
 @helper
-def close_flow(flow_ts, blocked, claimed, pending, rules, steps, n, out, j):
+def close_view(flow_ts, blocked, claimed, pending, rules, steps, n, out, j):
     """Sort the steps of a flow, fold them into labels, write history, label, availability, finality and status."""
     for a in range(1, n):
         b = a
@@ -421,4 +421,4 @@ def work_flows(flows, rules, claims, keys, evidence, scratch, steps, out):
             n = add_step(steps, n, at, SOURCE_ANALYST, FINDING_CONFIRMED, -1, -1)
             first_known(out, j, at, OUTCOME_POST, SOURCE_ANALYST)
             join_case(out, j, at)
-        close_flow(flows.ts[j], (s & BLOCK) != 0, claimed, pending, rules, steps, n, out, j)
+        close_view(flows.ts[j], (s & BLOCK) != 0, claimed, pending, rules, steps, n, out, j)

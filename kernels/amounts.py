@@ -90,6 +90,8 @@ def snap(x, style, currency, u, t, rule):
     """
     unit = t.unit[currency]
     units = max(np.int64(1), half_even(x / unit))
+    if style == pc.STYLE_ONLINE and units >= 4 * rule.round_step:
+        units = half_even(units / rule.round_step) * rule.round_step
     if u < rule.endings[style, 0]:
         return units * unit - t.off99[currency]
     if u < rule.endings[style, 1]:

@@ -123,7 +123,7 @@ class HistoryRule(NamedTuple):
 
 
 class DecideRule(NamedTuple):
-    """coef float64[4, features]; thresholds int64[4, 3] alert, decline, block; step float64[5, 6] by channel (intercept,
+    """coef float64[4, features]; thresholds int64[4, 4] alert, decline, again, block; step float64[5, 6] by channel (intercept,
     large, risk, exempt, regulated, new payee); shares and laws as in issuer_policy_6B; funds, soft float64[6]; hazard_cum
     float64[6, k] with code int8[6, k]; reissue float64[2, 4] median, sigma, lo, hi in microseconds (card, virtual);
     latency float64[issuers, 5]: median ms, then CDF at lo, at the timer, at lo, at the cash timer; outages: start int64
@@ -557,8 +557,8 @@ def issuer_decide(order, redo, r, places, h, hrule, rule, blocks, keys, evidence
         elif score >= rule.thresholds[g, 1]:
             response = pc.RC_59
             suspect = True
-            strike = h.card_i[card, CI_SUSPECT] > 0 and ts - h.card_i[card, CI_SUSPECT] <= hrule.strikes_us
-            if score >= rule.thresholds[g, 2] or strike:
+            soon = h.card_i[card, CI_SUSPECT] > 0 and ts - h.card_i[card, CI_SUSPECT] <= hrule.strikes_us
+            if score >= rule.thresholds[g, 3] or (soon and score >= rule.thresholds[g, 2]):
                 block = pc.BLOCK_SCORE
                 trace |= pc.T_BLOCKS
                 h.card_i[card, CI_UNTIL] = block_until(r.kind[i], ts, u_block, rule)
@@ -568,7 +568,7 @@ def issuer_decide(order, redo, r, places, h, hrule, rule, blocks, keys, evidence
                 step = pc.STEP_ABANDONED if u_passed < rule.abandoned else pc.STEP_PASSED
             group = decline_group(channel, r.entry[i], tds)
             state = trouble(rule, r.issuer[i], ts)
-            late = rule.timeout + (rule.after_share if state == 2 else 0.0)
+            late = rule.after_share if state == 2 else rule.timeout
             if step == pc.STEP_ABANDONED:
                 response = pc.RC_1A
                 decision = pc.CHALLENGE
@@ -577,6 +577,7 @@ def issuer_decide(order, redo, r, places, h, hrule, rule, blocks, keys, evidence
                 latency = rule.stand_in_ms
                 if state != 1:
                     v = u_answer / late
+                if state == 0:
                     latency = timer
                     trace |= pc.T_TIMED_OUT
                 responder = pc.BY_STAND_IN

@@ -101,7 +101,7 @@ def outages(doc: Doc, streams: Streams, w: WorldTables) -> tuple[Array, Array]:
 def decide_rule(doc: Doc, timing: Doc, contracts: Contracts, streams: Streams, w: WorldTables) -> DecideRule:
     """Arrays of `issuer_decide`. A feature that a set does not list has coefficient 0, a code probability 0."""
     coef = np.array([[float(doc["risk"][s].get(f, 0.0)) for f in FEATURES] for s in SETS])
-    levels = [[int(doc["thresholds"][s][k]) for k in ("alert", "decline", "block")] for s in SETS]
+    levels = [[int(doc["thresholds"][s][k]) for k in ("alert", "decline", "again", "block")] for s in SETS]
     hazards = np.array([[float(doc["declines"][g].get(c, 0.0)) for c in CODES] for g in GROUPS])
     codes = np.array([contracts.code("response_code", c) for c in CODES], np.int8)
     retries, out = doc["retries"], doc["outages"]

@@ -10,18 +10,39 @@ from fraudloom.states.s5.tally import Tally
 from fraudloom.tables import Columns
 
 CHECK = "REQ_CRITICAL_CASE_TIMELINE"
-#: Order of steps of one flow in a case; a step may be left out, none may come before an earlier one.
-STEPS = (
+#: What may follow what for one flow in one case ("" is the start); CASE_OPENED, CASE_REOPENED stand before, CASE_CLOSED
+#: behind all of them.
+FOLLOWS: dict[str, tuple[str, ...]] = {
+    "": ("DETECTION_EVENT_ATTACHED", "CUSTOMER_DISPUTE_FILED"),
+    "DETECTION_EVENT_ATTACHED": ("ANALYST_REVIEW", "CUSTOMER_DISPUTE_FILED"),
+    "ANALYST_REVIEW": ("CUSTOMER_DISPUTE_FILED", "RECOVERY"),
+    "CUSTOMER_DISPUTE_FILED": ("PROVISIONAL_CREDIT", "ANALYST_REVIEW"),
+    "PROVISIONAL_CREDIT": ("ANALYST_REVIEW", "CHARGEBACK_INITIATED", "RECOVERY"),
+    "CHARGEBACK_INITIATED": ("REPRESENTMENT_RECEIVED", "CHARGEBACK_DECISION"),
+    "REPRESENTMENT_RECEIVED": ("PRE_ARBITRATION", "CHARGEBACK_DECISION"),
+    "PRE_ARBITRATION": ("CHARGEBACK_DECISION",),
+    "CHARGEBACK_DECISION": ("RECOVERY",),
+    "RECOVERY": (),
+}
+#: Steps that one flow takes at most once in a case.
+ONCE = (
     "DETECTION_EVENT_ATTACHED",
-    "ANALYST_REVIEW",
     "CUSTOMER_DISPUTE_FILED",
-    "PROVISIONAL_CREDIT",
     "CHARGEBACK_INITIATED",
     "REPRESENTMENT_RECEIVED",
     "PRE_ARBITRATION",
     "CHARGEBACK_DECISION",
-    "RECOVERY",
 )
+
+
+def follow_table(ctx: Context) -> Array:
+    """bool[kinds + 1, kinds]: may step b follow step a - 1 (row 0: come first)."""
+    kinds = ctx.code.enums["case_event_type"]
+    out = np.zeros((len(kinds) + 1, len(kinds)), dtype=np.bool_)
+    for before, after in FOLLOWS.items():
+        row = kinds.index(before) + 1 if before else 0
+        out[row, [kinds.index(x) for x in after]] = True
+    return out
 
 
 def check_timeline(ctx: Context, tally: Tally, timeline: Columns, flows: Columns, index: IdIndex) -> None:
@@ -76,17 +97,18 @@ def _machine(ctx: Context, tally: Tally, timeline: Columns, first: Array, number
     f.rows(CHECK, "a case ends with CASE_CLOSED", final & ~closed, ids)
     f.rows(CHECK, "CASE_REOPENED follows CASE_OPENED", again & ~np.concatenate([[False], first[:-1]])[:n], ids)
     tally.add("cases_reopened", int(again.sum()))
-    place = np.full(len(ctx.code.enums["case_event_type"]), -1, dtype=np.int64)
-    for i, label in enumerate(STEPS):
-        place[ctx.code("case_event_type", label)] = i
-    step = place[kind]
-    rows = np.flatnonzero(step >= 0)
+    rows = np.flatnonzero(~(opened | closed | again))
     order = rows[np.lexsort((rows, timeline["flow_id"][rows], number[rows]))]
-    same = (number[order][1:] == number[order][:-1]) & (
-        timeline["flow_id"][order][1:] == timeline["flow_id"][order][:-1]
-    )
-    wrong = same & (step[order][1:] <= step[order][:-1])
-    f.rows(CHECK, "steps of a flow in order, each once", wrong, {k: v[order[1:]] for k, v in ids.items()})
+    flow, steps = timeline["flow_id"][order], kind[order].astype(np.int64)
+    head = np.ones(len(order), dtype=np.bool_)
+    head[1:] = (number[order][1:] != number[order][:-1]) | (flow[1:] != flow[:-1])
+    before = np.where(head, 0, np.roll(steps, 1) + 1)
+    legal = follow_table(ctx)[before, steps]
+    f.rows(CHECK, "step may follow the flow's step before", ~legal, {k: v[order] for k, v in ids.items()})
+    single = np.isin(steps, ctx.code.many("case_event_type", *ONCE))
+    keys = np.stack([number[order], np.cumsum(head), steps])[:, single]
+    twice = keys.shape[1] - np.unique(keys, axis=1).shape[1]
+    f.one(CHECK, "step once per case and flow", not twice, f"{twice} steps taken twice by one flow in one case")
     initiated = kind == ctx.code("case_event_type", "CHARGEBACK_INITIATED")
     charged = np.bincount(number[initiated], minlength=cases) > 0
     tally.add("cases_charged", int(charged.sum()))

@@ -113,7 +113,14 @@ def check_anchors(ctx: Context, tally: Tally, state: str, flows: Columns, events
     defects = out[:, kc.EV_DEFECTS]
     f.rows("REQ_FLOW_EVENT_PARITY", f"{state} flow has events", out[:, kc.EV_COUNT] == 0, ids)
     f.rows("REQ_FLOW_EVENT_PARITY", f"{state} event_seq contiguous", (defects & kc.SEQ_BROKEN) != 0, ids)
-    f.rows("REQ_FLOW_EVENT_PARITY", f"{state} starts with AUTH_REQUEST", (defects & kc.REQUEST_MISSING) != 0, ids)
+    # A credit without its purchase is posted: one REFUND, no request and no answer.
+    credit = np.zeros(len(flows["flow_id"]), dtype=np.bool_)
+    if "flow_type" in flows:
+        credit = flows["flow_type"] == ctx.code("flow_type", "CARD_CREDIT")
+        out[credit, kc.EV_AMOUNT] *= -1
+        out[credit, kc.EV_RESPONSE] = out[credit, kc.EV_REQUEST]
+    starts = ((defects & kc.REQUEST_MISSING) != 0) != credit
+    f.rows("REQ_FLOW_EVENT_PARITY", f"{state} starts with AUTH_REQUEST, credits do not", starts, ids)
     f.rows("REQ_TIME_MONOTONE", f"{state} events in time order", (defects & kc.TIME_BROKEN) != 0, ids)
     for name, column, sign in ANCHORS:
         if name in flows and (column in (kc.EV_REQUEST, kc.EV_RESPONSE) or "amount_minor" in events):

@@ -17,6 +17,8 @@ BANK_ORDER = (
     ("ts_utc", "dispute_ts_utc"),
     ("ts_utc", "case_open_ts_utc"),
     ("ts_utc", "label_available_at_utc"),
+    ("detection_ts_utc", "case_open_ts_utc"),
+    ("alert_ts_utc", "case_open_ts_utc"),
     ("dispute_ts_utc", "chargeback_ts_utc"),
     ("chargeback_ts_utc", "representment_ts_utc"),
     ("representment_ts_utc", "pre_arbitration_ts_utc"),
@@ -114,16 +116,29 @@ def check_bank(ctx: Context, tally: Tally, flows: Columns, truth: Columns, bank:
     for early, late in BANK_ORDER:
         bad = (times[late] != 0) & (times[late] < times[early])
         f.rows(BANK, f"{late} not before {early}", bad, ids)
-        if early != "ts_utc":
-            needs = early not in ("label_available_at_utc", "case_open_ts_utc", "chargeback_ts_utc")
-            f.rows(BANK, f"{late} needs {early}", needs & (times[late] != 0) & (times[early] == 0), ids)
+        if early in ("dispute_ts_utc", "chargeback_ts_utc", "representment_ts_utc") and late != "decision_ts_utc":
+            f.rows(BANK, f"{late} needs {early}", (times[late] != 0) & (times[early] == 0), ids)
         out = (times[late] != 0) & (times[late] >= ctx.horizon.settled)
         if late != "label_available_at_utc":
             f.rows("REQ_SCENARIO_OOB", f"{late} inside the settlement horizon", out, ids)
     in_case = bank["case_id"] != 0
     for name in ("case_open_ts_utc", "case_close_ts_utc"):
         f.rows(BANK, f"{name} exactly in cases", in_case != (bank[name] != 0), ids)
-    f.rows(BANK, "no case, no label", ~in_case & fraud, ids)
+    none = ctx.code("bank_label", "NO_CASE_OPENED")
+    f.rows(BANK, "a label exactly in cases", in_case != (label != none), ids)
+    detected = bank["detection_ts_utc"] != 0
+    f.rows(BANK, "confirmed fraud was detected", fraud & ~detected, ids)
+    f.rows(
+        BANK,
+        "never_reported = bad and never known",
+        truth["never_reported"] != (truth["is_fraud_truth"] & ~detected),
+        ids,
+    )
+    blocked = bank["label_status"] == ctx.code("label_status", "BLOCKED_UNVERIFIED")
+    at_auth = bank["detection_outcome"] == ctx.code("detection_outcome", "DETECTED_AT_AUTH")
+    f.rows(BANK, "BLOCKED_UNVERIFIED needs a block and no case", blocked & (~at_auth | in_case), ids)
+    nothing = ~in_case & ~detected & ((bank["loss_minor"] != 0) | (bank["recovered_minor"] != 0))
+    f.rows(BANK, "loss only of known flows", nothing, ids)
     cleared = flows["cleared_minor"] > 0
     rail = flows["channel_group"] == ctx.code("channel_group", "BANK_RAIL")
     charged = bank["chargeback_ts_utc"] != 0

@@ -54,15 +54,15 @@ def fail(error: FraudloomError, debug: bool) -> int:
 def guarded(app: Callable[..., Any]) -> int:
     """Run the Typer app; return the exit status. Usage errors are 2, Ctrl-C is 130, what we did not foresee is 70."""
     debug = "--debug" in sys.argv[1:]
+    status: Any = 0
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)
     except FraudloomError as e:
         return fail(e, debug)
     except typer.Exit as e:
         return int(e.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("Interrupted. Finished parts are kept: the same command resumes the run.\n")
-        return INTERRUPTED
+        status = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,7 +73,10 @@ def guarded(app: Callable[..., Any]) -> int:
             shown()
             return int(e.exit_code) or 2
         return _unforeseen(e, debug)
-    return 0
+    # Without its standalone mode the option parser returns the status of --help, --version and Ctrl-C.
+    if status == INTERRUPTED:
+        sys.stderr.write("Interrupted. Finished parts are kept: the same command resumes the run.\n")
+    return status if isinstance(status, int) else 0
 
 
 def _unforeseen(error: Exception, debug: bool) -> int:

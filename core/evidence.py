@@ -25,9 +25,11 @@ MASK = (1 << 64) - 1
 def evidence_rows(
     state: str, decisions: Any, evidence: np.ndarray[Any, Any], scope: str, index: int
 ) -> list[dict[str, Any]]:
-    """Rows of one shard or unit: a row per decision. `decisions` is the plan's `Decisions`; evidence uint64[n, 2]."""
+    """Rows of one shard or unit: a row per decision that drew. `decisions`: the plan's; evidence: uint64[n, 2]."""
     rows = []
     for d, (draws, checksum) in zip(decisions.items, evidence.tolist(), strict=True):
+        if draws == 0:
+            continue
         if draws % d.slots:
             raise InternalError(
                 state,

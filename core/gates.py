@@ -59,7 +59,7 @@ def run_validation(engine: Engine) -> None:
     with engine.meter.of("S5"):
         result = _validate(engine)
     for check in result.checks:
-        engine.progress.line(f"    {check['result']:<6}{check['check_id']}")
+        engine.progress.line(f"    {check['result']:<16}{check['check_id']}")
     folder = engine.spec.run_root / engine.contracts.artefact_path(
         "validation_bundle_6B", **engine.spec.axes.tokens()
     )

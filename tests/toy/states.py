@@ -15,6 +15,7 @@ import pyarrow as pa
 
 import fraudloom.states
 from fraudloom.errors import InternalError
+from fraudloom.kernels.idmap import encode_ids
 from fraudloom.tables import Columns, empty_columns
 
 #: `TOY_FAIL=S3:2` makes that state's proof fail from the second shard on that it sees.
@@ -39,12 +40,19 @@ class Plan:
     state: str
     contracts: Any
     shards: int
+    streams: Any
     decisions: Any = None
     seen: list[int] = field(default_factory=lambda: [0])
     policy: Any = None
 
     def __post_init__(self) -> None:
         self.decisions = Decisions(self.state)
+
+    def ids(self, kind: str, ordinals: Any) -> Any:
+        """Ids of ordinals, by the real bijection."""
+        out = np.empty(len(ordinals), dtype=np.int64)
+        encode_ids(self.streams.key("identity", kind), ordinals, out)
+        return out
 
 
 def blank(contracts: Any, dataset: str, n: int) -> Columns:
@@ -106,7 +114,7 @@ def s1() -> Any:
         order = np.lexsort((arrivals["_ordinal"], arrivals["ts_utc"]))
         rows = {k: v[order] for k, v in arrivals.items()}
         n, ordinal = len(order), rows["_ordinal"]
-        ids = ordinal * 8 + 1
+        ids = plan.ids("session", ordinal * 8)
         a = carry(plan.contracts, "s1_arrival_entities_6B", n, rows, session_id=ids)
         s = carry(plan.contracts, "s1_session_index_6B", n, rows, session_id=ids, session_start_utc=rows["ts_utc"])
         a |= {"_ordinal": ordinal, "_session_ordinal": ordinal * 8, "_session_row": np.arange(n)}
@@ -115,7 +123,7 @@ def s1() -> Any:
 
     return SimpleNamespace(
         SCRATCH_COLUMNS=tuple(zip(names, kinds, strict=True)) + (("_ordinal", "int64"),),
-        compile_plan=lambda pack, world, streams, contracts: Plan("S1", contracts, world.shards),
+        compile_plan=lambda pack, world, streams, contracts: Plan("S1", contracts, world.shards, streams),
         attach=attach,
         scatter=scatter,
         sessionise=sessionise,
@@ -139,7 +147,7 @@ def s2() -> Any:
 
     def weave(plan: Plan, world: Any, arrivals: Columns, sessions: Columns, busy: Any, evidence: Any) -> Frame:
         n = len(arrivals["merchant_id"])
-        ids = arrivals["session_id"]
+        ids = plan.ids("flow", arrivals["_session_ordinal"])
         flows = carry(plan.contracts, "s2_flow_anchor_baseline_6B", n, arrivals, flow_id=ids)
         links = carry(plan.contracts, "s2_arrival_flow_link_6B", n, arrivals, flow_id=ids)
         row = np.repeat(np.arange(n), 2)
@@ -156,7 +164,7 @@ def s2() -> Any:
 
     return SimpleNamespace(
         S2Frame=Frame,
-        compile_plan=lambda pack, world, streams, contracts: Plan("S2", contracts, world.shards),
+        compile_plan=lambda pack, world, streams, contracts: Plan("S2", contracts, world.shards, streams),
         busy_new=lambda plan: {"hours": np.zeros(24, dtype=np.int64)},
         busy_add=busy_add,
         weave=weave,
@@ -194,7 +202,7 @@ def s3() -> Any:
 
     return SimpleNamespace(
         S3Frame=Frame,
-        compile_plan=lambda pack, world, streams, contracts, s2plan: Plan("S3", contracts, world.shards),
+        compile_plan=lambda pack, world, streams, contracts, s2plan: Plan("S3", contracts, world.shards, streams),
         census_new=lambda plan: {"shards": np.zeros(plan.shards, dtype=np.int64)},
         census_add=census_add,
         plan2=plan2,
@@ -222,7 +230,7 @@ def s4() -> Any:
         )
 
     return SimpleNamespace(
-        compile_plan=lambda pack, world, streams, contracts: Plan("S4", contracts, world.shards),
+        compile_plan=lambda pack, world, streams, contracts: Plan("S4", contracts, world.shards, streams),
         weave=weave,
         prove=lambda plan, world, frame, result: fail_if_asked(plan),
     )

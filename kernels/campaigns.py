@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fraudloom.kernels.amounts import half_even
 from fraudloom.kernels.census import ONE, domain_bits
 from fraudloom.kernels.fmath import log
 from fraudloom.kernels.jit import kernel
@@ -17,6 +18,7 @@ from fraudloom.kernels.streams import draw, split_remap
 ACTIVATE, SCHEDULE, CHAIN_LENGTH, CHAIN_LEG, SELECT, EPISODE = 0, 1, 2, 3, 4, 5
 PARAM, ROUTING, SWAP, REFUND, REPORT_INCIDENT, REPORT_FLOW = 6, 7, 8, 9, 10, 11
 CHAIN_LENGTH_SLOTS, CHAIN_LEG_SLOTS, REPORT_SLOTS = 4, 3, 4
+REFUND_SLOTS = 3
 
 
 class Streams(NamedTuple):
@@ -307,3 +309,27 @@ def report_times(rows, laws, streams, out):
             )
         if when < laws.horizon:
             out.report[i] = when
+
+
+@kernel
+def insert_refunds(ordinal, response, cleared, clear_ts, law, streams, horizon, refunded, refund_ts):
+    """Refunds that an abuser obtains: amounts in minor units and instants.
+
+    ordinal, response (ts of the answer), cleared (minor units), clear_ts: int64[n]; law: float64[7] = full share,
+    partial lo, partial hi, delay median, sigma, lo, hi (microseconds); streams: Streams; horizon: int64 microseconds,
+    exclusive; refunded (at least 1 where cleared is), refund_ts: int64[n], out.
+    """
+    for i in range(ordinal.shape[0]):
+        at = ordinal[i] * REFUND_SLOTS
+        u = draw(streams.keys, REFUND, at, streams.evidence)
+        v = draw(streams.keys, REFUND, at + 1, streams.evidence)
+        w = draw(streams.keys, REFUND, at + 2, streams.evidence)
+        refunded[i] = cleared[i]
+        if u >= law[0]:
+            part = law[1] + v * (law[2] - law[1])
+            refunded[i] = max(half_even(part * cleared[i]), np.int64(1))
+        after = max(clear_ts[i], response[i])
+        hi = min(law[6], np.float64(horizon - 1 - after))
+        refund_ts[i] = after + 1
+        if hi > law[5]:
+            refund_ts[i] = after + np.int64(lognormal_truncated(w, law[3], law[4], law[5], hi))

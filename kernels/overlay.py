@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fraudloom.kernels.amounts import half_even, reference_minor, snap
-from fraudloom.kernels.campaigns import PARAM, REFUND, ROUTING, SWAP
+from fraudloom.kernels.campaigns import PARAM, ROUTING, SWAP
 from fraudloom.kernels.jit import helper, kernel
 from fraudloom.kernels.sampling import lognormal_truncated
 from fraudloom.kernels.streams import draw, pick_cdf, split_remap
 
-PARAM_SLOTS, ROUTING_SLOTS, SWAP_SLOTS, REFUND_SLOTS = 10, 2, 5, 3
+PARAM_SLOTS, ROUTING_SLOTS, SWAP_SLOTS = 10, 2, 5
 # Slots of APPLY_MUTATION_PARAM.
 TIME, AMOUNT, FORM, ENTRY, THREE_DS, CVV, AVS, PURPOSE, NAME_CHECK, ENDING = range(10)
 CLOCK_VICTIM, CLOCK_CAMPAIGN, CLOCK_GIVEN = 0, 1, 2
@@ -416,63 +416,3 @@ def price_script(rows, tables, rule, minor, ref):
             m = snap(x, rows.style[i], c, u, tables, rule)
         minor[i] = m
         ref[i] = reference_minor(m, c, tables)
-
-
-@kernel
-def insert_refunds(ordinal, response, cleared, clear_ts, law, streams, horizon, refunded, refund_ts):
-    """Refunds that an abuser obtains: amounts in minor units and instants.
-
-    ordinal, response (ts of the answer), cleared (minor units), clear_ts: int64[n]; law: float64[7] = full share,
-    partial lo, partial hi, delay median, sigma, lo, hi (microseconds); streams: Streams; horizon: int64 microseconds,
-    exclusive; refunded (at least 1 where cleared is), refund_ts: int64[n], out.
-    """
-    for i in range(ordinal.shape[0]):
-        at = ordinal[i] * REFUND_SLOTS
-        u = draw(streams.keys, REFUND, at, streams.evidence)
-        v = draw(streams.keys, REFUND, at + 1, streams.evidence)
-        w = draw(streams.keys, REFUND, at + 2, streams.evidence)
-        refunded[i] = cleared[i]
-        if u >= law[0]:
-            part = law[1] + v * (law[2] - law[1])
-            refunded[i] = max(half_even(part * cleared[i]), np.int64(1))
-        after = max(clear_ts[i], response[i])
-        hi = min(law[6], np.float64(horizon - 1 - after))
-        refund_ts[i] = after + 1
-        if hi > law[5]:
-            refund_ts[i] = after + np.int64(lognormal_truncated(w, law[3], law[4], law[5], hi))
-
-
-@kernel
-def merge_order(a_ts, a_id, a_seq, b_ts, b_id, b_seq, out):
-    """Merge two runs sorted by (ts, id, seq): out[k] = place in the concatenation a + b of row k of the merged run.
-
-    a_ts, a_id, b_ts, b_id: int64; a_seq, b_seq: int32; out: int64[len(a) + len(b)].
-    """
-    n = a_ts.shape[0]
-    m = b_ts.shape[0]
-    i = 0
-    j = 0
-    for k in range(n + m):
-        first = j >= m
-        if i < n and j < m:
-            if a_ts[i] != b_ts[j]:
-                first = a_ts[i] < b_ts[j]
-            elif a_id[i] != b_id[j]:
-                first = a_id[i] < b_id[j]
-            else:
-                first = a_seq[i] <= b_seq[j]
-        if first:
-            out[k] = i
-            i += 1
-        else:
-            out[k] = n + j
-            j += 1
-
-
-@kernel
-def first_difference(a, a_row, b, b_row):
-    """First k with a[a_row[k]] != b[b_row[k]], or -1. a, b: arrays of one type; a_row, b_row: int64[n]."""
-    for k in range(a_row.shape[0]):
-        if a[a_row[k]] != b[b_row[k]]:
-            return k
-    return -1

@@ -30,8 +30,7 @@ def add_realised(realised: Sequence[Mapping[str, Array]], campaigns: int) -> dic
     out = {k: np.zeros(campaigns, np.int64) for k in names}
     out["all_flows"] = np.zeros(1, np.int64)
     for shard in realised:
-        for k, total in out.items():
-            total += shard[k]
+        out = {k: total + shard[k] for k, total in out.items()}
     return out
 
 

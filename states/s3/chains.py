@@ -35,18 +35,11 @@ def empty_legs(n: int) -> kc.Legs:
 
 def chain_numbers(t: Template, laws: Laws, start: int, end: int) -> kc.Chains:
     """Numbers of a chain template for the kernel."""
-    amount = laws.amount[t.row]
-    gap = laws.gap[t.row]
-    return kc.Chains(
-        *(float(x) for x in amount),
-        float(t.clock["pass_lo"]),
-        float(t.clock["pass_hi"]),
-        *(float(x) for x in gap),
-        int(t.clock["legs_lo"]),
-        int(t.clock["legs_hi"]),
-        start,
-        end,
-    )
+    numbers: list[Any] = [float(x) for x in laws.amount[t.row]]
+    numbers += [float(t.clock["pass_lo"]), float(t.clock["pass_hi"])]
+    numbers += [float(x) for x in laws.gap[t.row]]
+    numbers += [int(t.clock["legs_lo"]), int(t.clock["legs_hi"]), start, end]
+    return kc.Chains(*numbers)
 
 
 def plan_chains(
@@ -83,5 +76,3 @@ def plan_chains(
     order = np.lexsort((whole.ordinal, shard))
     ptr = np.searchsorted(shard[order], np.arange(int(world.shards) + 1)).astype(np.int64)
     return Legs(kc.Legs(*(a[order] for a in whole)), ptr, planned, missing)
-
-

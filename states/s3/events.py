@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fraudloom.kernels.overlay import merge_order
+from fraudloom.kernels.merge import merge_order, take_merged
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s3.policy import Array
 from fraudloom.states.s3.quotas import Plan2
@@ -32,8 +32,10 @@ def place_order(
 
 
 def take(a: Array, b: Array, order: Array) -> Array:
-    """Rows of the concatenation a + b in an order."""
-    return np.concatenate([a, b])[order]
+    """Rows of the concatenation a + b in an order; of a's type."""
+    out = np.empty(len(order), a.dtype)
+    take_merged(a, b.astype(a.dtype, copy=False), order, out)
+    return out
 
 
 def subset(columns: Columns, rows: Array) -> Columns:
@@ -136,7 +138,5 @@ def new_sessions(p2: Plan2, sessions: Columns, flows: Columns, new: Array) -> Co
     own["origin_type"][:] = code("origin_type", "PURE_FRAUD_FLOW")
     base = dict(sessions)
     base["origin_type"] = np.full(len(sessions["session_id"]), code("origin_type", "BASELINE_FLOW"), np.int8)
-    order = place_order(
-        base["session_start_utc"], base["session_id"], own["session_start_utc"], own["session_id"]
-    )
+    order = place_order(base["session_start_utc"], base["session_id"], own["session_start_utc"], own["session_id"])
     return {k: take(base[k], own[k].astype(base[k].dtype, copy=False), order) for k in own}

@@ -98,10 +98,13 @@ def account_lanes(key: np.uint64, n: int, lanes: int) -> Array:
 
 
 def lane_bounds(laws: Laws) -> dict[int, tuple[int, int]]:
-    """Disjoint runs of lanes by type, in policy order: bounds are floor(lanes x cumulative weight / total)."""
-    cum = running(np.array([t.lanes for t in laws.templates]))
+    """Runs of lanes by type: disjoint ones in policy order, bounds floor(lanes x cumulative weight / total); types that
+    have party roles to themselves take all lanes."""
+    shared = [t for t in laws.templates if t.lanes > 0.0]
+    cum = running(np.array([t.lanes for t in shared]))
     bounds = [0, *(int(laws.lanes * c / cum[-1]) for c in cum)]
-    return {t.row: (bounds[i], bounds[i + 1]) for i, t in enumerate(laws.templates)}
+    runs = {t.row: (bounds[i], bounds[i + 1]) for i, t in enumerate(shared)}
+    return runs | {t.row: (0, laws.lanes) for t in laws.templates if t.lanes == 0.0}
 
 
 def campaign_count(t: Template, laws: Laws, keys: Array, evidence: EvidenceArray, n_arrivals: int) -> int:
@@ -213,10 +216,17 @@ def build_domain(laws: Laws, world: Any, contracts: Contracts, campaigns: Campai
     party = party & _bits(by, "party_roles", sizes["fraud_role_party"])[roles]
     owner = accounts["owner_party_id"] - 1
     bits = party[owner] & _bits(by, "ledgers", sizes["ledger_class"])[accounts["ledger_class"]]
-    of_lane = np.full(laws.lanes, -1, np.int32)
-    for c in range(len(campaigns.row)):
-        of_lane[campaigns.lane_lo[c] : campaigns.lane_hi[c]] = c
     modes = {t.row: t for t in by}
+    of_lane = {row: np.full(laws.lanes, -1, np.int32) for row in (-1, *(t.row for t in by if not t.lanes))}
+    for c, row in enumerate(campaigns.row):
+        run = of_lane.get(int(row), of_lane[-1])
+        run[campaigns.lane_lo[c] : campaigns.lane_hi[c]] = c
+    lane = account_lanes(lane_key, len(accounts["account_id"]), laws.lanes)
+    campaign_of = of_lane[-1][lane]
+    for t in by:
+        if not t.lanes:
+            own = np.isin(roles[owner], t.domain["party_roles"])
+            campaign_of[own] = of_lane[t.row][lane[own]]
     anchor_from, anchor_to = campaigns.start.copy(), campaigns.end.copy()
     for c, row in enumerate(campaigns.row):
         t = modes[int(row)]
@@ -227,7 +237,7 @@ def build_domain(laws: Laws, world: Any, contracts: Contracts, campaigns: Campai
             anchor_to[c] -= int(room) + 2
     return Domain(
         account_bits=bits.astype(np.int32),
-        campaign_of=of_lane[account_lanes(lane_key, len(accounts["account_id"]), laws.lanes)],
+        campaign_of=campaign_of,
         channel_bits=_bits(by, "channels", sizes["channel_group"]),
         kind_bits=_bits(by, "instrument_kinds", len(contracts.enum("instrument_kind")), none=True),
         type_of=campaigns.row,
@@ -319,5 +329,3 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts,
         legs=plan_chains(laws, pools, campaigns, domain, decisions.keys, evidence, facts, world),
         evidence=evidence,
     )
-
-

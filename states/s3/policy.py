@@ -33,7 +33,7 @@ LAW = ("median", "sigma", "lo", "hi")
 
 @dataclass(frozen=True)
 class Template:
-    """One campaign type: identity, domain, size and calendar, as codes and numbers."""
+    """One campaign type: identity, domain, size and calendar, as codes and numbers. `lanes` 0: all lanes."""
 
     row: int
     template_id: str
@@ -141,7 +141,7 @@ def _template(doc: Doc, script: Doc, contracts: Contracts) -> Template:
         mode=MODES.index(doc["mode"]),
         domain={k: tuple(code(v, x) for x in domain[k]) for k, v in vocabularies.items()},
         share=float(doc["share"]),
-        lanes=float(doc["lanes"]),
+        lanes=0.0 if doc["lanes"] == "ALL" else float(doc["lanes"]),
         per_million=float(doc["campaigns"]["per_million"]),
         cap=int(doc["campaigns"]["cap"]),
         window=None if window["kind"] == "WHOLE" else {k: float(v) for k, v in window.items() if k != "kind"},
@@ -196,6 +196,10 @@ def compile_laws(pack: Pack, contracts: Contracts) -> Laws:
     for t in catalogue["templates"]:
         _check(t, scripts[t["campaign_type"]])
     templates = tuple(_template(t, scripts[t["campaign_type"]], contracts) for t in catalogue["templates"])
+    for t in templates:
+        others = {r for o in templates if o is not t for r in o.domain["party_roles"]}
+        if not t.lanes and others & set(t.domain["party_roles"]):
+            raise refuse("S3_POLICY_INVALID", f"{t.template_id} takes ALL lanes but shares its party roles", t.domain)
     n = len(contracts.enum("campaign_type")) - 1
     arrays = _arrays(n, len(contracts.enum("payment_purpose")), len(contracts.enum("confirmation_of_payee")))
     for t in templates:
@@ -223,8 +227,10 @@ def compile_laws(pack: Pack, contracts: Contracts) -> Laws:
 
 def _arrays(n: int, purposes: int, checks: int) -> dict[str, Array]:
     """Zeroed arrays by type."""
-    floats = ("step", "jitter", "form_share", "device_own", "address_own", "entry_share", "three_ds", "cvv", "avs")
-    floats += ("internal", "probability", "prompt_share")
+    floats = (
+        *("step", "jitter", "form_share", "device_own", "address_own", "entry_share", "three_ds", "cvv", "avs"),
+        *("internal", "probability", "prompt_share"),
+    )
     codes = ("clock", "form_first", "choice", "device", "address", "entry_first", "door")
     out: dict[str, Array] = {k: np.zeros(n) for k in floats}
     out |= {k: np.zeros(n, np.int8) for k in codes}

@@ -69,7 +69,10 @@ def _terminals(world: Any, atm: int) -> tuple[Array, Array, Array, Array, Array]
     terminals, cities = table(world, "terminals_2B"), table(world, "cities_1B")
     n = len(cities["city_id"])
     kind = (terminals["terminal_type"] == atm).astype(np.int64)
+    # Merchants that sell in both ways are remote to the issuer: their tills are left to genuine customers.
+    channel = table(world, "merchants_1A")["channel_group"][terminals["merchant_id"] - 1]
     order = np.lexsort((terminals["terminal_id"], terminals["city_id"], kind))
+    order = order[channel[order] != pc.HYBRID]
     cell = kind[order] * n + terminals["city_id"][order] - 1
     ends = np.searchsorted(cell, np.arange(2 * n + 1)).astype(np.int64)
     by_city = np.stack([ends[: n + 1], ends[n : 2 * n + 1]])
@@ -120,7 +123,7 @@ def build_pools(world: Any, contracts: Contracts) -> Pools:
     return Pools(
         tables=world.tables,
         remote=(channel == pc.ECOM) | (channel == pc.HYBRID),
-        present=((channel == pc.POS) | (channel == pc.HYBRID)) & (np.diff(of_merchant) > 0),
+        present=(channel == pc.POS) & (np.diff(of_merchant) > 0),
         rail=channel == pc.BANK_RAIL,
         of_merchant=of_merchant,
         by_city=by_city,

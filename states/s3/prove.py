@@ -9,7 +9,7 @@ import numpy as np
 
 from fraudloom.errors import InternalError
 from fraudloom.kernels import payment_codes as pc
-from fraudloom.kernels.overlay import first_difference
+from fraudloom.kernels.merge import first_difference
 from fraudloom.states.s3.policy import CHAIN, NEW, Array
 from fraudloom.states.s3.quotas import Plan2
 from fraudloom.tables import Columns

@@ -144,10 +144,9 @@ def weave_new(p2: Plan2, flows: Columns, tagged: kc.Tagged, legs: kc.Legs, evide
     ko.script_places(fresh.rows, plan.forms, plan.places, fresh.victims, streams, placed)
     device, address = np.empty(n, np.int64), np.empty(n, np.int64)
     ko.script_identities(fresh.rows, plan.identities, placed, fresh.victims, streams, device, address)
-    shown = ko.Shown(
-        np.empty(n), np.empty(n), np.empty(n, np.int8), *(np.empty(n, np.bool_) for _ in range(3)),
-        np.empty(n, np.int8), np.empty(n, np.int8), fresh.payee, np.empty(n), np.empty(n, np.bool_),
-    )  # fmt: skip
+    types = (np.float64, np.float64, np.int8, np.bool_, np.bool_, np.bool_, np.int8, np.int8)
+    room: list[Any] = [*(np.empty(n, k) for k in types), fresh.payee, np.empty(n), np.empty(n, np.bool_)]
+    shown = ko.Shown(*room)
     ko.script_details(fresh.rows, plan.details, placed, fresh.victims, streams, shown)
     cols = empty_columns(plan.contracts.dataset("s3_flow_anchor_with_fraud_6B"), n)
     _identity(p2, cols, fresh, ts, device, address)
@@ -193,7 +192,7 @@ def _place(p2: Plan2, cols: Columns, placed: ko.Placed) -> None:
     fits = np.where(
         placed.form == REMOTE,
         (channel == pc.ECOM) | (channel == pc.HYBRID),
-        (placed.form == PRESENT) & ((channel == pc.POS) | (channel == pc.HYBRID)),
+        (placed.form == PRESENT) & (channel == pc.POS),
     )
     plain = np.array([pc.ECOM, pc.POS, pc.ATM, pc.BANK_RAIL], np.int8)[placed.form]
     cols["merchant_id"], cols["terminal_id"], cols["city_id"] = placed.merchant, placed.terminal, placed.city

@@ -101,7 +101,5 @@ def tag_flows(p2: Plan2, shard: int, flows: Columns, evidence: EvidenceArray) ->
     most = int(quota.sum())
     types = (np.int32, np.int64, np.int64, np.int64, np.int64, np.int16, np.int16)
     out = kc.Tagged(*(np.zeros(most, k) for k in types))
-    found = int(
-        kc.fill_quotas(groups, flows["_ordinal"], episodes, streams, np.zeros(len(quota), np.int64), out)
-    )
+    found = int(kc.fill_quotas(groups, flows["_ordinal"], episodes, streams, np.zeros(len(quota), np.int64), out))
     return kc.Tagged(*(a[:found] for a in out))

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fraudloom.kernels import campaigns as kc
-from fraudloom.kernels import overlay as ko
 from fraudloom.kernels import payment_codes as pc
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s3.events import merge_events, new_sessions, place_order, take
@@ -19,7 +18,7 @@ from fraudloom.states.s3.script import encoded, weave_new
 from fraudloom.states.s3.select import instrument_kinds, tag_flows
 from fraudloom.tables import Columns, empty_columns
 
-FLOWS = "s3_flow_anchor_with_fraud_6B"
+FLOWS, BASE = "s3_flow_anchor_with_fraud_6B", "s2_flow_anchor_baseline_6B"
 F_REFUND, F_REDONE = 64, 128
 #: Columns that the issuer and settlement write: the only ones in which a redone baseline flow may differ from S2.
 DECIDED = (
@@ -103,7 +102,8 @@ def _report(
     virtual = instrument_kinds(p2, instrument) == pc.CARD_VIRTUAL
     asked = kc.ReportRows(kind, first, flows["ts_utc"][rows], incident, flows["_ordinal"][rows], virtual)
     horizon = p2.plan.end_us + SETTLEMENT_US
-    reports = kc.Reports(*laws.reports, laws.probability, laws.prompt_share, horizon, p2.plan.s2.decide.reissue)
+    numbers: list[Any] = [*laws.reports, laws.probability, laws.prompt_share, horizon, p2.plan.s2.decide.reissue]
+    reports = kc.Reports(*numbers)
     out = kc.Reported(*(np.empty(n, np.int64) for _ in range(3)))
     kc.report_times(asked, reports, kc.Streams(p2.plan.decisions.keys, evidence), out)
     flows["report_ts_utc"][rows] = out.report
@@ -112,7 +112,7 @@ def _report(
     each = np.stack([instrument[blocking], out.heard[blocking], out.renewed[blocking]], axis=1)
     each = np.unique(each, axis=0)
     code = p2.plan.contracts.code("block_state", "REPORT")
-    columns = (np.ascontiguousarray(each[:, k]) for k in range(3))
+    columns: list[Any] = [np.ascontiguousarray(each[:, k]) for k in range(3)]
     return s2.BlockList(*columns, np.full(len(each), code, np.int8))
 
 
@@ -132,7 +132,29 @@ def redo_rows(p2: Plan2, flows: Columns, fresh: Array) -> Array:
     mine = owners[at] == account
     out[mine] = (ts[mine] >= lo[at[mine]]) & (ts[mine] <= hi[at[mine]] + p2.plan.laws.redo_us)
     out[fresh] = True
-    return out & (flows["flow_type"] != pc.CARD_CREDIT)
+    out[flows["flow_type"] == pc.CARD_CREDIT] = False
+    return out
+
+
+def _redo(p2: Plan2, world: Any, flows: Columns, redo: Array, blocks: Any, busy: Any, replay: EvidenceArray) -> None:
+    """Decide and settle the rows of `redo` again, in place.
+
+    The issuer's history is that of account, card and customer device, all within a household: only the flows of
+    households with a row to redo are looked at, which gives the same bits as looking at the whole shard.
+    """
+    from fraudloom.states import s2
+
+    cohort = p2.plan.pools.tables["s1_party_base_6A"]["cohort_id"][flows["party_id"] - 1]
+    met = np.zeros(int(cohort.max(initial=0)) + 1, np.bool_)
+    met[cohort[redo]] = True
+    rows = np.flatnonzero(met[cohort])
+    names = {c.name for c in p2.plan.contracts.dataset(BASE).columns} - {"session_id", "arrival_seq", "tz", "mcc"}
+    part = {k: flows[k][rows] for k in sorted(names)} | {"_ordinal": flows["_ordinal"][rows]}
+    again = np.flatnonzero(redo[rows])
+    s2.decide(p2.plan.s2, world, part, redo[rows], blocks, busy, replay)
+    s2.settle(p2.plan.s2, world, part, again, replay)
+    for name in DECIDED:
+        flows[name][rows[again]] = part[name][again]
 
 
 def _insert_refunds(p2: Plan2, flows: Columns, rows: Array, evidence: EvidenceArray) -> None:
@@ -140,9 +162,9 @@ def _insert_refunds(p2: Plan2, flows: Columns, rows: Array, evidence: EvidenceAr
     n = len(rows)
     refunded, when = np.empty(n, np.int64), np.empty(n, np.int64)
     streams = kc.Streams(p2.plan.decisions.keys, evidence)
-    columns = (flows[k][rows] for k in ("_ordinal", "response_ts_utc", "cleared_minor", "clear_ts_utc"))
+    columns: list[Any] = [flows[k][rows] for k in ("_ordinal", "response_ts_utc", "cleared_minor", "clear_ts_utc")]
     horizon = p2.plan.end_us + SETTLEMENT_US
-    ko.insert_refunds(*columns, p2.plan.laws.refund, streams, horizon, refunded, when)
+    kc.insert_refunds(*columns, p2.plan.laws.refund, streams, horizon, refunded, when)
     if not p2.plan.s2.settlement:
         return
     part = refunded < flows["cleared_minor"][rows]
@@ -182,8 +204,6 @@ def overlay(
 
     `evidence`: uint64[decisions, 2], added to. Decisions redone read S2's streams; their draws are S2's loci again.
     """
-    from fraudloom.states import s2
-
     plan = p2.plan
     base = frame.flows
     tagged = tag_flows(p2, shard, base, evidence)
@@ -203,9 +223,7 @@ def overlay(
     blocks = _report(p2, flows, rows, campaign, incident, first, evidence)
     redo = redo_rows(p2, flows, new)
     replay = plan.s2.decisions.new_evidence()
-    again = np.flatnonzero(redo)
-    s2.decide(plan.s2, world, flows, redo, blocks, busy, replay)
-    s2.settle(plan.s2, world, flows, again, replay)
+    _redo(p2, world, flows, redo, blocks, busy, replay)
     refunds = flows["tactic"][rows] == _refund_tactic(p2)
     _insert_refunds(p2, flows, rows[refunds], evidence)
     mine = np.flatnonzero(redo[where])

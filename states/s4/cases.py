@@ -184,7 +184,8 @@ def _timeline(
 
     first = members.first
     opened = members.anchor[first]
-    entry = np.where(place[first, E_DETECTION] != 0, place[first, E_DETECTION], place[first, E_DISPUTE])
+    entry = np.where(place[:, E_DETECTION] != 0, place[:, E_DETECTION], place[:, E_DISPUTE])
+    entry = np.minimum.reduceat(entry, first) if len(first) else entry
     again = np.flatnonzero(members.mark[first])
     member, slot = np.nonzero(place)
     slot_kind = np.array([kind(EVENT_OF[k]) for k in range(E_WIDTH)], dtype=np.int8)

@@ -112,8 +112,8 @@ def _report(
     each = np.stack([instrument[blocking], out.heard[blocking], out.renewed[blocking]], axis=1)
     each = np.unique(each, axis=0)
     code = p2.plan.contracts.code("block_state", "REPORT")
-    columns: list[Any] = [np.ascontiguousarray(each[:, k]) for k in range(3)]
-    return s2.BlockList(*columns, np.full(len(each), code, np.int8))
+    columns: list[Any] = [*(np.ascontiguousarray(each[:, k]) for k in range(3)), np.full(len(each), code, np.int8)]
+    return s2.BlockList(*columns)
 
 
 def redo_rows(p2: Plan2, flows: Columns, fresh: Array) -> Array:
@@ -162,9 +162,10 @@ def _insert_refunds(p2: Plan2, flows: Columns, rows: Array, evidence: EvidenceAr
     n = len(rows)
     refunded, when = np.empty(n, np.int64), np.empty(n, np.int64)
     streams = kc.Streams(p2.plan.decisions.keys, evidence)
-    columns: list[Any] = [flows[k][rows] for k in ("_ordinal", "response_ts_utc", "cleared_minor", "clear_ts_utc")]
     horizon = p2.plan.end_us + SETTLEMENT_US
-    kc.insert_refunds(*columns, p2.plan.laws.refund, streams, horizon, refunded, when)
+    arguments: list[Any] = [flows[k][rows] for k in ("_ordinal", "response_ts_utc", "cleared_minor", "clear_ts_utc")]
+    arguments += [p2.plan.laws.refund, streams, horizon, refunded, when]
+    kc.insert_refunds(*arguments)
     if not p2.plan.s2.settlement:
         return
     part = refunded < flows["cleared_minor"][rows]

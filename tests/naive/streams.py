@@ -34,7 +34,7 @@ def uniform(key, i):
 def draw(keys, d, counter, evidence):
     """An accounted uniform; `evidence` is a list of [draws, checksum]."""
     evidence[d][0] += 1
-    evidence[d][1] = (evidence[d][1] + mix64(counter)) & MASK
+    evidence[d][1] = (int(evidence[d][1]) + mix64(counter)) & MASK
     return uniform(keys[d], counter)
 
 

@@ -35,8 +35,9 @@ def scatter_rows(rows, n, bucket, parts, days, ptr, out):
     at = 0
     for b, held in enumerate(lists):
         ptr[b] = at
-        out[at : at + len(held)] = held
-        at += len(held)
+        for row in held:
+            out[at] = row
+            at += 1
     ptr[len(lists)] = at
 
 

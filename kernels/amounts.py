@@ -83,30 +83,30 @@ def half_even(x):
 
 
 @helper
-def snap(x, style, currency, u, t, rule):
+def snap(x, style, u, end99, end95, end00, unit, off99, off95, step):
     """Minor units after the merchant's ending law.
 
-    x: float64 minor units; style, currency: codes; u: float64 in (0, 1); t: CurrencyTables; rule: AmountRule.
+    x: float64 minor units; style: code; u: float64 in (0, 1); end99, end95, end00: cumulative shares of the style; unit,
+    off99, off95: minor units of the currency; step: units.
     """
-    unit = t.unit[currency]
     units = max(np.int64(1), half_even(x / unit))
-    if style == pc.STYLE_ONLINE and units >= 4 * rule.round_step:
-        units = half_even(units / rule.round_step) * rule.round_step
-    if u < rule.endings[style, 0]:
-        return units * unit - t.off99[currency]
-    if u < rule.endings[style, 1]:
-        return units * unit - t.off95[currency]
-    if u < rule.endings[style, 2]:
-        if style == pc.STYLE_ROUND and units >= rule.round_step:
-            units = half_even(units / rule.round_step) * rule.round_step
+    if style == pc.STYLE_ONLINE and units >= 4 * step:
+        units = half_even(units / step) * step
+    if u < end99:
+        return units * unit - off99
+    if u < end95:
+        return units * unit - off95
+    if u < end00:
+        if style == pc.STYLE_ROUND and units >= step:
+            units = half_even(units / step) * step
         return units * unit
     return max(np.int64(1), half_even(x))
 
 
 @helper
-def reference_minor(minor, currency, t):
-    """int64 minor units -> int64 reference minor units, half to even, at least 1."""
-    return max(np.int64(1), half_even(minor * t.ref_scale[currency]))
+def reference_minor(minor, scale):
+    """int64 minor units, float64 reference minor units of one -> int64, half to even, at least 1."""
+    return max(np.int64(1), half_even(minor * scale))
 
 
 @kernel
@@ -117,47 +117,59 @@ def price_flows(k, tables, t, rule, keys, evidence, minor, ref):
     Draws: D_AMOUNT, 3 a row: 0 size, 1 ending, 2 share of a goodwill credit; rows of a series also D_SERIES, 2 at
     series x 2: 0 size, 1 ending, which then replace those of the row.
     """
-    for i in range(k.ordinal.shape[0]):
-        base = k.ordinal[i] * 3
+    ordinal, series, merchant, party, city = k.ordinal, k.series, k.merchant, k.party, k.city
+    pinned, channel, currency, purpose, goodwill = k.pinned, k.channel, k.currency, k.purpose, k.goodwill
+    merchant_median, styles, kinds = tables.merchant_median, tables.style, tables.party_kind
+    party_level, price_level = tables.party_level, tables.price_level
+    per_major, ref_major, scale, units, off99, off95, notes_of = (
+        *(t.minor, t.ref_major, t.ref_scale, t.unit, t.off99, t.off95, t.note),
+    )
+    median, by_kind, sigma, transfer, ends = rule.median, rule.kind, rule.sigma, rule.transfer, rule.endings
+    for i in range(ordinal.shape[0]):
+        base = ordinal[i] * 3
         u_size = draw(keys, D_AMOUNT, base, evidence)
         u_end = draw(keys, D_AMOUNT, base + 1, evidence)
         u_share = draw(keys, D_AMOUNT, base + 2, evidence)
-        if k.series[i] != 0:
-            u_size = draw(keys, D_SERIES, k.series[i] * 2, evidence)
-            u_end = draw(keys, D_SERIES, k.series[i] * 2 + 1, evidence)
-        c = k.channel[i]
-        cur = k.currency[i]
-        p = k.party[i] - 1
+        if series[i] != 0:
+            u_size = draw(keys, D_SERIES, series[i] * 2, evidence)
+            u_end = draw(keys, D_SERIES, series[i] * 2 + 1, evidence)
+        c = channel[i]
+        cur = currency[i]
+        p = party[i] - 1
         z = ndtri(clamp_open(rule.z_low + u_size * (rule.z_high - rule.z_low)))
-        level = tables.party_level[p] * tables.price_level[k.city[i] - 1]
-        if k.pinned[i] > 0:
-            m = k.pinned[i]
+        level = party_level[p] * price_level[city[i] - 1]
+        if pinned[i] > 0:
+            m = pinned[i]
         elif c == pc.ATM:
-            note = t.note[cur]
-            major = level * rule.cash_median * exp(rule.cash_sigma * z) / t.ref_major[cur]
-            notes = max(np.int64(1), half_even(major * t.minor[cur] / note))
+            note = notes_of[cur]
+            major = level * rule.cash_median * exp(rule.cash_sigma * z) / ref_major[cur]
+            notes = max(np.int64(1), half_even(major * per_major[cur] / note))
             if u_end < rule.bundle_share:
                 notes = max(np.int64(1), half_even(notes / rule.bundle)) * rule.bundle
-            most = max(np.int64(1), np.int64(rule.cash_max_ref / (note * t.ref_scale[cur])))
+            most = max(np.int64(1), np.int64(rule.cash_max_ref / (note * scale[cur])))
             m = min(notes, most) * note
         elif c == pc.BANK_RAIL:
-            law = k.purpose[i]
-            major = level * rule.transfer[law, 0] * exp(rule.transfer[law, 1] * z) / t.ref_major[cur]
-            x = major * t.minor[cur]
-            if u_end < rule.transfer[law, 2]:
-                m = max(np.int64(1), half_even(x / t.unit[cur])) * t.unit[cur]
+            law = purpose[i]
+            major = level * transfer[law, 0] * exp(transfer[law, 1] * z) / ref_major[cur]
+            x = major * per_major[cur]
+            if u_end < transfer[law, 2]:
+                m = max(np.int64(1), half_even(x / units[cur])) * units[cur]
             else:
                 m = max(np.int64(1), half_even(x))
         else:
-            row = k.merchant[i] - 1
-            kind = tables.party_kind[p]
-            median = rule.median[c] * rule.kind[kind] * tables.merchant_median[row] * level
-            major = median * exp(rule.sigma[kind] * z) / t.ref_major[cur]
-            if k.goodwill[i]:
+            row = merchant[i] - 1
+            kind = kinds[p]
+            middle = median[c] * by_kind[kind] * merchant_median[row] * level
+            major = middle * exp(sigma[kind] * z) / ref_major[cur]
+            if goodwill[i]:
                 major = major * (rule.credit_lo + u_share * (rule.credit_hi - rule.credit_lo))
-            m = snap(major * t.minor[cur], tables.style[row], cur, u_end, t, rule)
+            style = styles[row]
+            m = snap(
+                *(major * per_major[cur], style, u_end, ends[style, 0], ends[style, 1], ends[style, 2]),
+                *(units[cur], off99[cur], off95[cur], rule.round_step),
+            )
         minor[i] = m
-        ref[i] = reference_minor(m, cur, t)
+        ref[i] = reference_minor(m, scale[cur])
 
 
 @kernel
@@ -166,6 +178,11 @@ def snap_amounts(x, style, currency, u, t, rule, minor, ref):
 
     x, u: float64[n]; style, currency: int8[n]; t: CurrencyTables; rule: AmountRule; minor, ref: int64[n].
     """
+    ends, scale, unit, off99, off95 = rule.endings, t.ref_scale, t.unit, t.off99, t.off95
     for i in range(x.shape[0]):
-        minor[i] = snap(x[i], style[i], currency[i], u[i], t, rule)
-        ref[i] = reference_minor(minor[i], currency[i], t)
+        c = currency[i]
+        k = style[i]
+        minor[i] = snap(
+            *(x[i], k, u[i], ends[k, 0], ends[k, 1], ends[k, 2], unit[c], off99[c], off95[c], rule.round_step),
+        )
+        ref[i] = reference_minor(minor[i], scale[c])

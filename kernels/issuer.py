@@ -4,88 +4,51 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fraudloom.kernels import issuer_risk as kr
 from fraudloom.kernels import payment_codes as pc
 from fraudloom.kernels.amounts import half_even
 from fraudloom.kernels.flows import D_ISSUER
 from fraudloom.kernels.fmath import exp, log, ndtri
-from fraudloom.kernels.jit import helper, kernel
-from fraudloom.kernels.sampling import lognormal_truncated
+from fraudloom.kernels.jit import kernel
 from fraudloom.kernels.streams import U_MAX, clamp_open, draw, mix64, uniform
 
-#: Score sets, and features in the order of coefficients.
-NOT_PRESENT, PRESENT, CASH, RAIL = 0, 1, 2, 3
-FEATURES = (
-    *("intercept", "noise", "amount_ratio", "large_amount", "new_merchant", "new_device", "foreign", "ip_foreign"),
-    *("ip_shared", "ip_hosting", "hour_velocity", "day_amount", "burst", "weak_entry", "check_failed", "authenticated"),
-    *("first_use", "merchant_surge", "ip_surge", "recent_declines", "device_velocity", "risky_class", "travel"),
-    *("new_payee", "name_mismatch", "payee_foreign"),
-)
-#: Decline groups: rows of the hazard tables.
-G_AUTHENTICATED, G_NOT_AUTHENTICATED, G_MERCHANT_INITIATED, G_PRESENT, G_CASH, G_RAIL = 0, 1, 2, 3, 4, 5
 #: Columns of the history of cards, accounts and devices.
 CF_HOUR, CF_DAY, CF_DECLINES, CF_GOOD = 0, 1, 2, 3
 CI_LAST, CI_SUSPECT, CI_UNTIL, CI_PRESENT, CI_CITY = 0, 1, 2, 3, 4
 AF_SPENT, AF_MEAN, AF_GOOD = 0, 1, 2
 AI_LAST, AI_SHORT = 0, 1
-EARTH_KM = 6371.0
-LOG_100 = 4.605170185988092
 U64_63 = np.uint64(63)
 U64_255 = np.uint64(255)
 U64_6 = np.uint64(6)
 ONE = np.uint64(1)
-#: Free place of a table of ids.
-EMPTY = np.int64(-(1 << 63))
+ZERO = np.uint64(0)
 
 
 class Requests(NamedTuple):
-    """Observables of flows: ordinal, ts, merchant, ip, city, amount_ref int64[n]; channel, entry, cvm, exemption, cvv,
-    avs, token, kind, scheme, issuer_country, merchant_country, payee_country, name_check int8[n]; issuer int64[n];
-    new_payee, pinned, credit bool[n]; account, card, device int64[n]: dense local indexes of the history."""
+    """Flows as the issuer meets them: logit float64[n] (`request_logits`); ordinal, ts, merchant, city, amount_ref,
+    issuer int64[n]; channel, entry, exemption, cvv, kind, scheme int8[n]; new_payee, pinned, credit bool[n]; account,
+    card, device int64[n]: local indexes of the history; unit float64[cities, 3]."""
 
+    logit: np.ndarray
     ordinal: np.ndarray
     ts: np.ndarray
     merchant: np.ndarray
-    ip: np.ndarray
     city: np.ndarray
     amount_ref: np.ndarray
+    issuer: np.ndarray
     channel: np.ndarray
     entry: np.ndarray
-    cvm: np.ndarray
     exemption: np.ndarray
     cvv: np.ndarray
-    avs: np.ndarray
-    token: np.ndarray
     kind: np.ndarray
     scheme: np.ndarray
-    issuer_country: np.ndarray
-    merchant_country: np.ndarray
-    payee_country: np.ndarray
-    name_check: np.ndarray
-    issuer: np.ndarray
     new_payee: np.ndarray
     pinned: np.ndarray
     credit: np.ndarray
     account: np.ndarray
     card: np.ndarray
     device: np.ndarray
-
-
-class Places(NamedTuple):
-    """World and census: ip_group, ip_country int8 by ip - 1; risky bool by merchant - 1; unit float64[cities, 3];
-    merchant_slot, ip_slot int32; merchant_hours int32[slots, hours]; ip_days int32[slots, days]; usual float64[slots]
-    (arrivals an hour of watched merchants); per_day float64; start_us int64."""
-
-    ip_group: np.ndarray
-    ip_country: np.ndarray
-    risky: np.ndarray
     unit: np.ndarray
-    merchant_slot: np.ndarray
-    ip_slot: np.ndarray
-    merchant_hours: np.ndarray
-    ip_days: np.ndarray
-    usual: np.ndarray
-    per_day: float
-    start_us: int
 
 
 class History(NamedTuple):
@@ -188,471 +151,266 @@ class Decided(NamedTuple):
     trace: np.ndarray
 
 
-@helper
-def fade(value, elapsed_us, memory_s):
-    """What is left of a value after some time: value * exp(-elapsed / memory)."""
-    return value * exp(-(elapsed_us / 1e6) / memory_s)
-
-
-@helper
-def surge(counts, slot, at_us, width_us, usual):
-    """Log ratio of the census of the last `width` (two neighbouring bins, blended by place in the bin) to its usual
-    count, in [0, 3]."""
-    b = at_us // width_us
-    if b < 0 or b >= counts.shape[1]:
-        return 0.0
-    part = (at_us - b * width_us) / width_us
-    seen = counts[slot, b] * part
-    if b > 0:
-        seen = seen + counts[slot, b - 1] * (1.0 - part)
-    return min(3.0, max(0.0, log((seen + 1.0) / (usual + 1.0))))
-
-
-@helper
-def score_set(channel):
-    """Channel code -> score set."""
-    if channel == pc.POS:
-        return PRESENT
-    if channel == pc.ATM:
-        return CASH
-    if channel == pc.BANK_RAIL:
-        return RAIL
-    return NOT_PRESENT
-
-
-@helper
-def request_logit(r, i, g, p, c):
-    """The part of the logit that the request, the world and the census tell. c: float64[features], the set's row."""
-    ref = r.amount_ref[i]
-    issuer = r.issuer_country[i]
-    x = c[0] + c[3] * min(4.0, max(-2.0, log(ref / 10000.0)))
-    if r.merchant_country[i] != issuer:
-        x += c[6]
-    if g in (NOT_PRESENT, RAIL):
-        group = p.ip_group[r.ip[i] - 1]
-        if p.ip_country[r.ip[i] - 1] != issuer:
-            x += c[7]
-        if group == pc.PUBLIC_SHARED:
-            x += c[8]
-        elif group in (pc.HOSTING_DATACENTRE, pc.ANONYMIZER_PROXY):
-            x += c[9]
-    if r.entry[i] in (pc.FALLBACK, pc.KEYED):
-        x += c[13]
-    if r.cvv[i] == pc.CHECK_NO_MATCH:
-        x += c[14]
-    if r.avs[i] == pc.CHECK_NO_MATCH:
-        x += 0.5 * c[14]
-    if p.risky[r.merchant[i] - 1]:
-        x += c[21]
-    at = r.ts[i] - p.start_us
-    m = p.merchant_slot[r.merchant[i] - 1]
-    if m >= 0:
-        x += c[17] * surge(p.merchant_hours, m, at, 3_600_000_000, p.usual[m])
-    a = p.ip_slot[r.ip[i] - 1]
-    if a >= 0:
-        x += c[18] * surge(p.ip_days, a, at, 86_400_000_000, p.per_day)
-    if r.new_payee[i]:
-        x += c[23]
-    if r.name_check[i] == pc.COP_NO_MATCH:
-        x += c[24]
-    elif r.name_check[i] == pc.COP_CLOSE_MATCH:
-        x += 0.4 * c[24]
-    if r.payee_country[i] >= 0 and r.payee_country[i] != issuer:
-        x += c[25]
-    return x
-
-
-@helper
-def history_logit(r, i, g, p, h, rule, c):
-    """The part of the logit that earlier flows tell: of the card, the account and the customer device."""
-    card, account, device = r.card[i], r.account[i], r.device[i]
-    ref = r.amount_ref[i]
-    ts = r.ts[i]
-    x = 0.0
-    good = h.account_f[account, AF_GOOD]
-    ratio = log(ref + 100.0) - h.account_f[account, AF_MEAN]
-    x += c[2] * min(4.0, max(-2.0, ratio)) * (good / (good + rule.trust))
-    own = h.card_f[card, CF_GOOD]
-    key = mix64(np.uint64(r.merchant[i])) & U64_255
-    if (h.seen[card, key >> U64_6] >> (key & U64_63)) & ONE == np.uint64(0):
-        x += c[4] * (own / (own + rule.trust))
-    last = h.card_i[card, CI_LAST]
-    day = 0.0
-    if last > 0:
-        gap = ts - last
-        x += c[10] * log(1.0 + fade(h.card_f[card, CF_HOUR], gap, rule.hour_s))
-        x += c[12] * fade(1.0, gap, rule.burst_s)
-        x += c[19] * log(1.0 + fade(h.card_f[card, CF_DECLINES], gap, rule.decline_s))
-        day = fade(h.card_f[card, CF_DAY], gap, rule.day_s)
-    else:
-        x += c[16]
-    x += c[11] * log(1.0 + (day + ref) / (0.05 * h.funds[account] + 1.0))
-    if g in (NOT_PRESENT, RAIL):
-        bit = mix64(np.uint64(device)) & U64_63
-        if (h.devices[account] >> bit) & ONE == np.uint64(0):
-            x += c[5] * (good / (good + rule.trust))
-        if h.device_i[device] > 0:
-            x += c[20] * log(1.0 + fade(h.device_f[device], ts - h.device_i[device], rule.hour_s))
-    elif h.card_i[card, CI_PRESENT] > 0:
-        there, here = h.card_i[card, CI_CITY] - 1, r.city[i] - 1
-        dx = p.unit[here, 0] - p.unit[there, 0]
-        dy = p.unit[here, 1] - p.unit[there, 1]
-        dz = p.unit[here, 2] - p.unit[there, 2]
-        km = EARTH_KM * np.sqrt(dx * dx + dy * dy + dz * dz)
-        if km > rule.travel_km:
-            hours = max(0.1, (ts - h.card_i[card, CI_PRESENT]) / 3.6e9)
-            x += c[22] * min(1.0, max(0.0, (km / hours - rule.slow_kmh) / (rule.fast_kmh - rule.slow_kmh)))
-    return x
-
-
-@helper
-def learn(r, i, g, h, rule, response, attempts, suspect):
-    """Add a decided flow to the history."""
-    card, account, device = r.card[i], r.account[i], r.device[i]
-    ts = r.ts[i]
-    good = response == pc.RC_00
-    last = h.card_i[card, CI_LAST]
-    gap = ts - last
-    hour, day, declines = 0.0, 0.0, 0.0
-    if last > 0:
-        hour = fade(h.card_f[card, CF_HOUR], gap, rule.hour_s)
-        day = fade(h.card_f[card, CF_DAY], gap, rule.day_s)
-        declines = fade(h.card_f[card, CF_DECLINES], gap, rule.decline_s)
-    h.card_f[card, CF_HOUR] = hour + attempts
-    h.card_f[card, CF_DAY] = day + (r.amount_ref[i] if good else 0)
-    h.card_f[card, CF_DECLINES] = declines + (attempts - (1 if good else 0))
-    h.card_i[card, CI_LAST] = ts
-    if suspect:
-        h.card_i[card, CI_SUSPECT] = ts
-    if g in (NOT_PRESENT, RAIL):
-        v = 0.0
-        if h.device_i[device] > 0:
-            v = fade(h.device_f[device], ts - h.device_i[device], rule.hour_s)
-        h.device_f[device] = v + 1.0
-        h.device_i[device] = ts
-    elif good:
-        h.card_i[card, CI_PRESENT] = ts
-        h.card_i[card, CI_CITY] = r.city[i]
-    if response == pc.RC_51:
-        h.account_i[account, AI_SHORT] = ts + rule.short_us
-    if not good:
-        return
-    key = mix64(np.uint64(r.merchant[i])) & U64_255
-    h.seen[card, key >> U64_6] |= ONE << (key & U64_63)
-    h.card_f[card, CF_GOOD] += 1.0
-    if g in (NOT_PRESENT, RAIL):
-        h.devices[account] |= ONE << (mix64(np.uint64(device)) & U64_63)
-    before = h.account_i[account, AI_LAST]
-    spent = h.account_f[account, AF_SPENT]
-    if before > 0:
-        spent = fade(spent, ts - before, rule.spend_s)
-    h.account_f[account, AF_SPENT] = spent + r.amount_ref[i]
-    h.account_i[account, AI_LAST] = ts
-    n = h.account_f[account, AF_GOOD]
-    mean = h.account_f[account, AF_MEAN]
-    h.account_f[account, AF_MEAN] = mean + (log(r.amount_ref[i] + 100.0) - mean) / min(n + 1.0, rule.mean_flows)
-    h.account_f[account, AF_GOOD] = n + 1.0
-
-
-@helper
-def trouble(rule, issuer, ts):
-    """0 when the issuer answers, 1 within an outage, 2 in the time of trouble after one."""
-    for j in range(rule.outage_start[issuer - 1], rule.outage_start[issuer]):
-        if rule.outage[j, 0] <= ts < rule.outage[j, 1]:
-            return 1
-        if rule.outage[j, 1] <= ts < rule.outage[j, 2]:
-            return 2
-    return 0
-
-
-@helper
-def block_until(kind, ts, u, rule):
-    """End of a block that begins at ts: physical cards and handles wait for the post, virtual ones for minutes."""
-    row = 1 if kind in (pc.CARD_VIRTUAL, pc.WALLET_TOKEN) else 0
-    law = rule.reissue[row]
-    return ts + half_even(lognormal_truncated(u, law[0], law[1], law[2], law[3]))
-
-
-@helper
-def decline_group(channel, entry, three_ds):
-    """Row of the hazard tables."""
-    if channel == pc.POS:
-        return G_PRESENT
-    if channel == pc.ATM:
-        return G_CASH
-    if channel == pc.BANK_RAIL:
-        return G_RAIL
-    if entry == pc.MIT:
-        return G_MERCHANT_INITIATED
-    if three_ds in (pc.TDS_FRICTIONLESS, pc.TDS_CHALLENGED, pc.TDS_ATTEMPTED):
-        return G_AUTHENTICATED
-    return G_NOT_AUTHENTICATED
-
-
-@helper
-def other_code(r, i, group, u, rule):
-    """Code of a decline for another reason, RC_00 for none, RC_1A for a soft one."""
-    if r.cvv[i] == pc.CHECK_NO_MATCH:
-        if u < rule.check_failed:
-            return pc.RC_N7
-        u = min((u - rule.check_failed) / (1.0 - rule.check_failed), U_MAX)
-    for j in range(rule.hazard_cum.shape[1]):
-        if u < rule.hazard_cum[group, j]:
-            return np.int64(rule.hazard_code[group, j])
-    if u < rule.hazard_cum[group, rule.hazard_cum.shape[1] - 1] + rule.soft[group]:
-        return pc.RC_1A
-    return pc.RC_00
-
-
-@helper
-def funds_chance(r, i, group, h, hrule, rule):
-    """Probability of 51: funds[group] * q * q, q = x / (1 + x), x = (spent + amount) / funds; more when short of late."""
-    account = r.account[i]
-    spent = h.account_f[account, AF_SPENT]
-    if h.account_i[account, AI_LAST] > 0:
-        spent = fade(spent, r.ts[i] - h.account_i[account, AI_LAST], hrule.spend_s)
-    x = (spent + r.amount_ref[i]) / h.funds[account]
-    q = x / (1.0 + x)
-    p = rule.funds[group] * q * q
-    if r.ts[i] < h.account_i[account, AI_SHORT]:
-        p = p * hrule.short_factor
-    return p
-
-
-@helper
-def challenge_chance(r, i, score, rule):
-    """Probability that the issuer asks for a challenge: logistic of amount, score, exemption, region and payee."""
-    law = rule.step[r.channel[i]]
-    x = law[0] + law[1] * log(r.amount_ref[i] / 10000.0) + law[2] * (score / 999.0)
-    if r.exemption[i] in (pc.EX_LOW_VALUE, pc.EX_TRA, pc.EX_TRUSTED):
-        x += law[3]
-    if r.exemption[i] != pc.EX_OUT_OF_SCOPE:
-        x += law[4]
-    if r.new_payee[i]:
-        x += law[5]
-    return 1.0 / (1.0 + exp(-x))
-
-
-@helper
-def outside_block(b, card, ts):
-    """Row of the block from outside that holds at ts on a local card, or -1."""
-    for j in range(b.lo[card], b.hi[card]):
-        if b.begin[j] <= ts < b.end[j]:
-            return j
-    return -1
-
-
-@helper
-def close_flow(o, i, channel, response, decision, step, alerted):
-    """Flow type, outcome and payment state by channel, response and decision."""
-    approved = response == pc.RC_00
-    o.payment[i] = pc.PAY_NOT_APPLICABLE
-    if channel == pc.ATM:
-        o.flow_type[i] = pc.ATM_WITHDRAWAL
-        o.outcome[i] = pc.CASH_DISPENSED if approved else pc.AUTH_DECLINED
-    elif channel == pc.BANK_RAIL:
-        o.flow_type[i] = pc.BANK_TRANSFER
-        o.outcome[i] = pc.TRANSFER_REJECTED
-        o.payment[i] = pc.PAY_REJECTED
-        if decision == pc.CHALLENGE:
-            o.outcome[i] = pc.AUTH_ABANDONED
-        elif approved:
-            o.outcome[i] = pc.TRANSFER_HELD if alerted else pc.TRANSFER_COMPLETED
-            o.payment[i] = pc.PAY_HELD if alerted else pc.PAY_ACCEPTED
-    elif approved:
-        o.flow_type[i] = pc.CARD_AUTH_STEPUP_CLEAR if step == pc.STEP_PASSED else pc.CARD_AUTH_CLEAR
-        o.outcome[i] = pc.AUTH_SETTLED
-    else:
-        o.flow_type[i] = pc.CARD_AUTH_DECLINE
-        o.outcome[i] = pc.AUTH_ABANDONED if decision == pc.CHALLENGE else pc.AUTH_DECLINED
-
-
-@helper
-def credit_flow(o, i):
-    """A credit asks for no authorisation: posted at once."""
-    o.score[i] = 0
-    o.decision[i] = pc.APPROVE
-    o.first[i] = pc.RC_NONE
-    o.response[i] = pc.RC_NONE
-    o.responder[i] = pc.BY_ISSUER
-    o.attempts[i] = 0
-    o.step[i] = pc.STEP_NONE
-    o.block[i] = pc.BLOCK_NONE
-    o.flow_type[i] = pc.CARD_CREDIT
-    o.outcome[i] = pc.CREDIT_POSTED
-    o.payment[i] = pc.PAY_NOT_APPLICABLE
-    o.alerted[i] = False
-    o.latency_ms[i] = 0
-    o.trace[i] = o.trace[i] & pc.T_PLANNED
-
-
 @kernel
-def issuer_decide(order, redo, r, places, h, hrule, rule, blocks, keys, evidence, o):
+def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
     """Decide flows in the given order; rows outside `redo` keep their columns and only feed the history.
 
-    order: int64[n], rows by (ts, ordinal); redo: bool[n]; r: Requests; places: Places; h: History, changed in place;
-    hrule: HistoryRule; rule: DecideRule; blocks: Blocks; o: Decided. Draws: D_ISSUER, 10 per row of redo: 0 noise,
-    1 funds, 2 other code, 3 challenge, 4 its result, 5 retry, 6 its result, 7 availability, 8 latency, 9 block.
-    A row outside redo that began a block reads slot 9 again, unaccounted: it was accounted when the row was decided.
+    order: int64[n], rows by (ts, ordinal); redo: bool[n]; r: Requests; h: History, changed in place; hrule: HistoryRule;
+    rule: DecideRule; blocks: Blocks; o: Decided. Draws: D_ISSUER, 10 per row of redo: 0 noise, 1 funds, 2 other code,
+    3 challenge, 4 its result, 5 retry, 6 its result, 7 availability, 8 latency, 9 block. A row outside redo that began
+    a block reads slot 9 again, unaccounted: it was accounted when the row was decided.
     """
+    logits, ordinals, stamps, merchants, cities, refs = r.logit, r.ordinal, r.ts, r.merchant, r.city, r.amount_ref
+    issuers, channels, entries, exemptions, cvvs, kinds, schemes = (
+        *(r.issuer, r.channel, r.entry, r.exemption, r.cvv, r.kind, r.scheme),
+    )
+    new_payees, pins, credits_, accounts, cards, devices, unit = (
+        *(r.new_payee, r.pinned, r.credit, r.account, r.card, r.device, r.unit),
+    )
+    card_f, card_i, seen, account_f, account_i = h.card_f, h.card_i, h.seen, h.account_f, h.account_i
+    bound, device_f, device_i, funds = h.devices, h.device_f, h.device_i, h.funds
+    coef, thresholds, step_law, retry_share, retry_success = (
+        *(rule.coef, rule.thresholds, rule.step, rule.retry_share, rule.retry_success),
+    )
+    short_p, soft_p, hazard_cum, hazard_code, reissue = (
+        *(rule.funds, rule.soft, rule.hazard_cum, rule.hazard_code, rule.reissue),
+    )
+    latencies, timers, outage_start, outages = rule.latency, rule.timer_ms, rule.outage_start, rule.outage
+    begins, ends, held_kind, held_lo, held_hi = blocks.begin, blocks.end, blocks.kind, blocks.lo, blocks.hi
+    o_score, o_decision, o_first, o_response, o_responder = o.score, o.decision, o.first, o.response, o.responder
+    o_attempts, o_step, o_block, o_tds, o_type = o.attempts, o.step, o.block, o.three_ds, o.flow_type
+    o_outcome, o_payment, o_alerted, o_latency, o_trace = o.outcome, o.payment, o.alerted, o.latency_ms, o.trace
     for n in range(order.shape[0]):
         i = order[n]
-        base = r.ordinal[i] * 10
-        card = r.card[i]
-        channel = r.channel[i]
-        g = score_set(channel)
+        base = ordinals[i] * 10
+        card, account, device = cards[i], accounts[i], devices[i]
+        channel = channels[i]
+        g = kr.score_set(channel)
+        remote = g in (kr.NOT_PRESENT, kr.RAIL)
+        ts = stamps[i]
+        ref = refs[i]
+        law = kr.replaced_by(kinds[i])
+        response, attempts, suspect = np.int64(o_response[i]), np.int64(o_attempts[i]), False
+        # What the card, the account and the customer device did before.
+        hour, day, declines, spent, device_hour = 0.0, 0.0, 0.0, account_f[account, AF_SPENT], 0.0
+        last = card_i[card, CI_LAST]
+        if last > 0:
+            hour = kr.fade(card_f[card, CF_HOUR], ts - last, hrule.hour_s)
+            day = kr.fade(card_f[card, CF_DAY], ts - last, hrule.day_s)
+            declines = kr.fade(card_f[card, CF_DECLINES], ts - last, hrule.decline_s)
+        if account_i[account, AI_LAST] > 0:
+            spent = kr.fade(spent, ts - account_i[account, AI_LAST], hrule.spend_s)
+        if remote and device_i[device] > 0:
+            device_hour = kr.fade(device_f[device], ts - device_i[device], hrule.hour_s)
+        good = account_f[account, AF_GOOD]
+        mean = account_f[account, AF_MEAN]
+        place = mix64(np.uint64(merchants[i])) & U64_255
+        device_bit = ONE << (mix64(np.uint64(device)) & U64_63)
+        size = log(ref + 100.0)
         if not redo[i]:
-            if not r.credit[i]:
-                learn(r, i, g, h, hrule, o.response[i], o.attempts[i], o.response[i] == pc.RC_59)
-                if o.trace[i] & pc.T_BLOCKS:
-                    u = uniform(keys[D_ISSUER], base + 9)
-                    h.card_i[card, CI_UNTIL] = block_until(r.kind[i], r.ts[i], u, rule)
-            continue
-        u_noise = draw(keys, D_ISSUER, base, evidence)
-        u_funds = draw(keys, D_ISSUER, base + 1, evidence)
-        u_other = draw(keys, D_ISSUER, base + 2, evidence)
-        u_challenge = draw(keys, D_ISSUER, base + 3, evidence)
-        u_passed = draw(keys, D_ISSUER, base + 4, evidence)
-        u_retry = draw(keys, D_ISSUER, base + 5, evidence)
-        u_second = draw(keys, D_ISSUER, base + 6, evidence)
-        u_answer = draw(keys, D_ISSUER, base + 7, evidence)
-        u_latency = draw(keys, D_ISSUER, base + 8, evidence)
-        u_block = draw(keys, D_ISSUER, base + 9, evidence)
-        if r.credit[i]:
-            credit_flow(o, i)
-            continue
-        c = rule.coef[g]
-        x = request_logit(r, i, g, places, c) + history_logit(r, i, g, places, h, hrule, c)
-        tds = o.three_ds[i]
-        authenticated = tds in (pc.TDS_FRICTIONLESS, pc.TDS_CHALLENGED) or r.cvm[i] in (pc.PIN, pc.CVM_DEVICE)
-        if authenticated:
-            x += c[15]
-        x += c[1] * ndtri(u_noise)
-        score = half_even(999.0 / (1.0 + exp(-x)))
-        ts = r.ts[i]
-        ref = r.amount_ref[i]
-        timer = rule.timer_ms[1 if channel == pc.ATM else 0]
-        law = rule.latency[r.issuer[i] - 1]
-        cut = 3 if channel == pc.ATM else 1
-        z = ndtri(clamp_open(law[cut] + u_latency * (law[cut + 1] - law[cut])))
-        latency = half_even(law[0] * exp(rule.latency_sigma * z))
-        response, first = pc.RC_00, pc.RC_00
-        decision, responder, attempts, step, block = pc.APPROVE, pc.BY_ISSUER, 1, pc.STEP_NONE, pc.BLOCK_NONE
-        trace = o.trace[i] & pc.T_PLANNED
-        suspect, alerted = False, False
-        asks = channel == pc.BANK_RAIL or tds in (pc.TDS_FRICTIONLESS, pc.TDS_CHALLENGED)
-        if channel != pc.BANK_RAIL and asks:
-            step = pc.STEP_FRICTIONLESS
-        held = outside_block(blocks, card, ts)
-        if r.pinned[i]:
-            step = pc.STEP_NONE
-        elif held >= 0:
-            block = np.int64(blocks.kind[held])
-            response = pc.RC_62
-            if block == pc.BLOCK_REPORT:
-                response = pc.RC_41 if u_other < rule.lost_share else pc.RC_43
-        elif ts < h.card_i[card, CI_UNTIL]:
-            block = pc.BLOCK_SCORE
-            response = pc.RC_62
-        elif score >= rule.thresholds[g, 1]:
-            response = pc.RC_59
-            suspect = True
-            soon = h.card_i[card, CI_SUSPECT] > 0 and ts - h.card_i[card, CI_SUSPECT] <= hrule.strikes_us
-            if score >= rule.thresholds[g, 3] or (soon and score >= rule.thresholds[g, 2]):
-                block = pc.BLOCK_SCORE
-                trace |= pc.T_BLOCKS
-                h.card_i[card, CI_UNTIL] = block_until(r.kind[i], ts, u_block, rule)
+            if credits_[i]:
+                continue
+            suspect = response == pc.RC_59
+            if o_trace[i] & pc.T_BLOCKS:
+                u_block = uniform(keys[D_ISSUER], base + 9)
+                card_i[card, CI_UNTIL] = kr.block_until(
+                    ts, u_block, reissue[law, 0], reissue[law, 1], reissue[law, 2], reissue[law, 3]
+                )
         else:
-            if asks and u_challenge < challenge_chance(r, i, score, rule):
-                trace |= pc.T_STEP_UP
-                step = pc.STEP_ABANDONED if u_passed < rule.abandoned else pc.STEP_PASSED
-            group = decline_group(channel, r.entry[i], tds)
-            state = trouble(rule, r.issuer[i], ts)
-            late = rule.after_share if state == 2 else rule.timeout
-            if step == pc.STEP_ABANDONED:
-                response = pc.RC_1A
-                decision = pc.CHALLENGE
-            elif state == 1 or u_answer < late:
-                v = u_answer
-                latency = rule.stand_in_ms
-                if state != 1:
-                    v = u_answer / late
-                if state == 0:
-                    latency = timer
-                    trace |= pc.T_TIMED_OUT
-                responder = pc.BY_STAND_IN
-                trace |= pc.T_STAND_IN
-                if v >= (rule.approve if ref <= rule.floor_ref else rule.outside):
-                    response = pc.RC_91
-            elif u_funds < funds_chance(r, i, group, h, hrule, rule):
-                response = pc.RC_51
+            u_noise = draw(keys, D_ISSUER, base, evidence)
+            u_funds = draw(keys, D_ISSUER, base + 1, evidence)
+            u_other = draw(keys, D_ISSUER, base + 2, evidence)
+            u_challenge = draw(keys, D_ISSUER, base + 3, evidence)
+            u_passed = draw(keys, D_ISSUER, base + 4, evidence)
+            u_retry = draw(keys, D_ISSUER, base + 5, evidence)
+            u_second = draw(keys, D_ISSUER, base + 6, evidence)
+            u_answer = draw(keys, D_ISSUER, base + 7, evidence)
+            u_latency = draw(keys, D_ISSUER, base + 8, evidence)
+            u_block = draw(keys, D_ISSUER, base + 9, evidence)
+            trace = o_trace[i] & pc.T_PLANNED
+            step, block, responder, alerted = pc.STEP_NONE, pc.BLOCK_NONE, pc.BY_ISSUER, False
+            if credits_[i]:
+                o_score[i], o_latency[i], o_attempts[i] = 0, 0, 0
+                o_decision[i], o_first[i], o_response[i] = pc.APPROVE, pc.RC_NONE, pc.RC_NONE
+                o_responder[i], o_step[i], o_block[i], o_alerted[i] = responder, step, block, alerted
+                o_type[i], o_outcome[i] = pc.CARD_CREDIT, pc.CREDIT_POSTED
+                o_payment[i], o_trace[i] = pc.PAY_NOT_APPLICABLE, trace
+                continue
+            # The score.
+            x = logits[i] + coef[g, 2] * min(4.0, max(-2.0, size - mean)) * (good / (good + hrule.trust))
+            if (seen[card, place >> U64_6] >> (place & U64_63)) & ONE == ZERO:
+                x += coef[g, 4] * (card_f[card, CF_GOOD] / (card_f[card, CF_GOOD] + hrule.trust))
+            if last > 0:
+                x += coef[g, 10] * log(1.0 + hour)
+                x += coef[g, 12] * kr.fade(1.0, ts - last, hrule.burst_s)
+                x += coef[g, 19] * log(1.0 + declines)
             else:
-                response = other_code(r, i, group, u_other, rule)
-                if response == pc.RC_1A:
-                    trace |= pc.T_SOFT
-                    if r.scheme[i] == pc.MASTERCARD:
-                        response = pc.RC_65
-            first = response
-            if trace & pc.T_SOFT:
-                if u_retry < rule.soft_retry:
-                    trace |= pc.T_STEP_UP
-                    step = pc.STEP_ABANDONED if u_passed < rule.abandoned else pc.STEP_PASSED
-                    if step == pc.STEP_PASSED:
-                        attempts = 2
-                        response = pc.RC_00
-                    else:
-                        decision = pc.CHALLENGE
-            elif step != pc.STEP_PASSED and response in (pc.RC_51, pc.RC_91, pc.RC_96):
-                kind = 1 if response == pc.RC_51 else 0
-                if (kind == 0 or group != G_MERCHANT_INITIATED) and u_retry < rule.retry_share[kind]:
-                    attempts = 2
-                    trace |= pc.T_RETRY
-                    if u_second < rule.retry_success[kind]:
-                        response = pc.RC_00
-                        if latency == timer or responder == pc.BY_STAND_IN:
-                            latency = half_even(law[0])
-                        responder = pc.BY_ISSUER
-        if response != pc.RC_00:
-            if attempts == 1:
+                x += coef[g, 16]
+            x += coef[g, 11] * log(1.0 + (day + ref) / (0.05 * funds[account] + 1.0))
+            if remote:
+                if bound[account] & device_bit == ZERO:
+                    x += coef[g, 5] * (good / (good + hrule.trust))
+                x += coef[g, 20] * log(1.0 + device_hour)
+            elif card_i[card, CI_PRESENT] > 0:
+                a, b = card_i[card, CI_CITY] - 1, cities[i] - 1
+                if a != b:
+                    gone = ts - card_i[card, CI_PRESENT]
+                    x += coef[g, 22] * kr.travel_share(
+                        *(unit[a, 0], unit[a, 1], unit[a, 2], unit[b, 0], unit[b, 1], unit[b, 2]),
+                        *(gone, hrule.travel_km, hrule.slow_kmh, hrule.fast_kmh),
+                    )
+            x += coef[g, 1] * ndtri(u_noise)
+            score = half_even(999.0 * kr.logistic(x))
+            # The issuer's clock.
+            cash = 1 if channel == pc.ATM else 0
+            issuer = issuers[i] - 1
+            low, high = latencies[issuer, 1 + 2 * cash], latencies[issuer, 2 + 2 * cash]
+            z = ndtri(clamp_open(low + u_latency * (high - low)))
+            latency = half_even(latencies[issuer, 0] * exp(rule.latency_sigma * z))
+            # The decision.
+            tds = o_tds[i]
+            response, first, attempts, decision = pc.RC_00, pc.RC_00, 1, pc.APPROVE
+            ready = tds in (pc.TDS_FRICTIONLESS, pc.TDS_CHALLENGED)
+            if ready and not pins[i]:
+                step = pc.STEP_FRICTIONLESS
+            held = -1
+            for j in range(held_lo[card], held_hi[card]):
+                if held < 0 and begins[j] <= ts < ends[j]:
+                    held = j
+            if pins[i]:
+                pass
+            elif held >= 0:
+                block = np.int64(held_kind[held])
+                response = pc.RC_62
+                if block == pc.BLOCK_REPORT:
+                    response = pc.RC_41 if u_other < rule.lost_share else pc.RC_43
+            elif ts < card_i[card, CI_UNTIL]:
+                block = pc.BLOCK_SCORE
+                response = pc.RC_62
+            elif score >= thresholds[g, 1]:
+                response = pc.RC_59
+                suspect = True
+                soon = card_i[card, CI_SUSPECT] > 0 and ts - card_i[card, CI_SUSPECT] <= hrule.strikes_us
+                if score >= thresholds[g, 3] or (soon and score >= thresholds[g, 2]):
+                    block = pc.BLOCK_SCORE
+                    trace |= pc.T_BLOCKS
+                    card_i[card, CI_UNTIL] = kr.block_until(
+                        ts, u_block, reissue[law, 0], reissue[law, 1], reissue[law, 2], reissue[law, 3]
+                    )
+            else:
+                if ready or channel == pc.BANK_RAIL:
+                    y = step_law[channel, 0] + step_law[channel, 1] * log(ref / 10000.0)
+                    y += step_law[channel, 2] * (score / 999.0)
+                    if exemptions[i] in (pc.EX_LOW_VALUE, pc.EX_TRA, pc.EX_TRUSTED):
+                        y += step_law[channel, 3]
+                    if exemptions[i] != pc.EX_OUT_OF_SCOPE:
+                        y += step_law[channel, 4]
+                    if new_payees[i]:
+                        y += step_law[channel, 5]
+                    if u_challenge < kr.logistic(y):
+                        trace |= pc.T_STEP_UP
+                        step = pc.STEP_ABANDONED if u_passed < rule.abandoned else pc.STEP_PASSED
+                group = kr.decline_group(channel, entries[i], tds)
+                state = 0
+                for j in range(outage_start[issuer], outage_start[issuer + 1]):
+                    if state == 0 and outages[j, 0] <= ts < outages[j, 2]:
+                        state = 1 if ts < outages[j, 1] else 2
+                late = rule.after_share if state == 2 else rule.timeout
+                chance = short_p[group] * kr.squared_pressure(spent + ref, funds[account])
+                if ts < account_i[account, AI_SHORT]:
+                    chance = chance * hrule.short_factor
+                if step == pc.STEP_ABANDONED:
+                    response = pc.RC_1A
+                    decision = pc.CHALLENGE
+                elif state == 1 or u_answer < late:
+                    v = u_answer if state == 1 else u_answer / late
+                    latency = rule.stand_in_ms
+                    if state == 0:
+                        latency = timers[cash]
+                        trace |= pc.T_TIMED_OUT
+                    responder = pc.BY_STAND_IN
+                    trace |= pc.T_STAND_IN
+                    if v >= (rule.approve if ref <= rule.floor_ref else rule.outside):
+                        response = pc.RC_91
+                elif u_funds < chance:
+                    response = pc.RC_51
+                else:
+                    v = u_other
+                    if cvvs[i] == pc.CHECK_NO_MATCH:
+                        if v < rule.check_failed:
+                            response = pc.RC_N7
+                        else:
+                            v = min((v - rule.check_failed) / (1.0 - rule.check_failed), U_MAX)
+                    if response == pc.RC_00:
+                        k = hazard_cum.shape[1]
+                        if v < hazard_cum[group, k - 1]:
+                            j = 0
+                            while v >= hazard_cum[group, j]:
+                                j += 1
+                            response = np.int64(hazard_code[group, j])
+                        elif v < hazard_cum[group, k - 1] + soft_p[group]:
+                            trace |= pc.T_SOFT
+                            response = pc.RC_65 if schemes[i] == pc.MASTERCARD else pc.RC_1A
                 first = response
-            if decision != pc.CHALLENGE:
-                decision = pc.DECLINE
-        elif not r.pinned[i] and score >= rule.thresholds[g, 0]:
-            alerted = True
-            decision = pc.REVIEW
-        if tds == pc.TDS_CHALLENGED or (tds == pc.TDS_FRICTIONLESS and trace & pc.T_STEP_UP):
-            o.three_ds[i] = pc.TDS_CHALLENGED if trace & pc.T_STEP_UP else pc.TDS_FRICTIONLESS
-        o.score[i] = score
-        o.decision[i] = decision
-        o.first[i] = first
-        o.response[i] = response
-        o.responder[i] = responder
-        o.attempts[i] = attempts
-        o.step[i] = step
-        o.block[i] = block
-        o.alerted[i] = alerted
-        o.latency_ms[i] = latency
-        o.trace[i] = trace
-        close_flow(o, i, channel, response, decision, step, alerted)
-        learn(r, i, g, h, hrule, response, attempts, suspect)
-
-
-@kernel
-def local_ids(ids, table, out):
-    """Number ids 0, 1, ... by first appearance; returns how many there are.
-
-    ids: int64[n], any values but the smallest int64; table: int64[power of two >= 2 n, 2] scratch, column 0 filled with
-    the smallest int64; out: int64[n]. Open addressing from mix64(id).
-    """
-    mask = np.uint64(table.shape[0] - 1)
-    found = 0
-    for i in range(ids.shape[0]):
-        slot = np.int64(mix64(np.uint64(ids[i])) & mask)
-        while table[slot, 0] != EMPTY and table[slot, 0] != ids[i]:
-            slot = np.int64(np.uint64(slot + 1) & mask)
-        if table[slot, 0] == EMPTY:
-            table[slot, 0] = ids[i]
-            table[slot, 1] = found
-            found += 1
-        out[i] = table[slot, 1]
-    return found
+                # A second attempt: with a challenge after a soft decline, or the same again.
+                if trace & pc.T_SOFT:
+                    if u_retry < rule.soft_retry:
+                        trace |= pc.T_STEP_UP
+                        step = pc.STEP_ABANDONED if u_passed < rule.abandoned else pc.STEP_PASSED
+                        if step == pc.STEP_PASSED:
+                            attempts = 2
+                            response = pc.RC_00
+                        else:
+                            decision = pc.CHALLENGE
+                elif step != pc.STEP_PASSED and response in (pc.RC_51, pc.RC_91, pc.RC_96):
+                    k = 1 if response == pc.RC_51 else 0
+                    if (k == 0 or group != kr.G_MERCHANT_INITIATED) and u_retry < retry_share[k]:
+                        attempts = 2
+                        trace |= pc.T_RETRY
+                        if u_second < retry_success[k]:
+                            response = pc.RC_00
+                            if responder == pc.BY_STAND_IN:
+                                latency = half_even(latencies[issuer, 0])
+                            responder = pc.BY_ISSUER
+            approved = response == pc.RC_00
+            if not approved:
+                if attempts == 1:
+                    first = response
+                if decision != pc.CHALLENGE:
+                    decision = pc.DECLINE
+            elif not pins[i] and score >= thresholds[g, 0]:
+                alerted = True
+                decision = pc.REVIEW
+            if ready:
+                o_tds[i] = pc.TDS_CHALLENGED if trace & pc.T_STEP_UP else pc.TDS_FRICTIONLESS
+            o_score[i], o_latency[i], o_attempts[i] = score, latency, attempts
+            o_decision[i], o_first[i], o_response[i] = decision, first, response
+            o_responder[i], o_step[i], o_block[i], o_alerted[i] = responder, step, block, alerted
+            o_type[i] = kr.flow_type_of(channel, approved, step)
+            o_outcome[i] = kr.outcome_of(channel, approved, decision, alerted)
+            o_payment[i], o_trace[i] = kr.payment_of(channel, approved, alerted), trace
+        # What later flows will remember.
+        approved = response == pc.RC_00
+        card_f[card, CF_HOUR] = hour + attempts
+        card_f[card, CF_DAY] = day + (ref if approved else 0)
+        card_f[card, CF_DECLINES] = declines + (attempts - (1 if approved else 0))
+        card_i[card, CI_LAST] = ts
+        if suspect:
+            card_i[card, CI_SUSPECT] = ts
+        if remote:
+            device_f[device] = device_hour + 1.0
+            device_i[device] = ts
+        if response == pc.RC_51:
+            account_i[account, AI_SHORT] = ts + hrule.short_us
+        if approved:
+            card_f[card, CF_GOOD] += 1.0
+            seen[card, place >> U64_6] |= ONE << (place & U64_63)
+            if remote:
+                bound[account] |= device_bit
+            else:
+                card_i[card, CI_PRESENT] = ts
+                card_i[card, CI_CITY] = cities[i]
+            account_f[account, AF_SPENT] = spent + ref
+            account_i[account, AI_LAST] = ts
+            account_f[account, AF_MEAN] = mean + (size - mean) / min(good + 1.0, hrule.mean_flows)
+            account_f[account, AF_GOOD] = good + 1.0

@@ -34,30 +34,27 @@ class AuthTimes(NamedTuple):
 
 
 class AuthColumns(NamedTuple):
-    """ordinal, ts int64[n]; channel, flow_type, first, response, step, attempts int8[n]; latency_ms, trace int32[n]."""
+    """ordinal, ts int64[n]; channel, flow_type, first, step int8[n]; latency_ms int32[n]."""
 
     ordinal: np.ndarray
     ts: np.ndarray
     channel: np.ndarray
     flow_type: np.ndarray
     first: np.ndarray
-    response: np.ndarray
     step: np.ndarray
-    attempts: np.ndarray
     latency_ms: np.ndarray
-    trace: np.ndarray
 
 
 @helper
-def leg(law, u):
-    """Microseconds of one way of the network. law: float64[4]; u: float64."""
-    return half_even(law[0] * exp(law[1] * ndtri(clamp_open(law[2] + u * (law[3] - law[2])))))
+def leg(u, median, sigma, low, high):
+    """Microseconds of one way of the network; low, high: normal CDF at both cuts."""
+    return half_even(median * exp(sigma * ndtri(clamp_open(low + u * (high - low)))))
 
 
 @helper
-def law_time(laws, row, u):
-    """Microseconds by a truncated lognormal of the table."""
-    return half_even(lognormal_truncated(u, laws[row, 0], laws[row, 1], laws[row, 2], laws[row, 3]))
+def law_us(u, median, sigma, lo, hi):
+    """Microseconds by a truncated lognormal."""
+    return half_even(lognormal_truncated(u, median, sigma, lo, hi))
 
 
 @kernel
@@ -67,42 +64,49 @@ def time_auth(rows, a, t, keys, evidence, sent, response_ts, trace):
     rows: int64[m]; a: AuthColumns; t: AuthTimes; sent, response_ts: int64[n]; trace: int32[n], its T_GAVE_UP bit.
     Draws: D_AUTH_TIME, 4 a row: 0 there, 1 back, 2 cardholder, 3 timed out, or time to the retry.
     """
+    ordinal, start, channel, flow_type, first = a.ordinal, a.ts, a.channel, a.flow_type, a.first
+    steps, latency, send, back, laws, timer = a.step, a.latency_ms, t.send, t.back, t.laws, t.timer_us
     for n in range(rows.shape[0]):
         i = rows[n]
-        base = a.ordinal[i] * 4
+        base = ordinal[i] * 4
         u_there = draw(keys, D_AUTH_TIME, base, evidence)
         u_back = draw(keys, D_AUTH_TIME, base + 1, evidence)
         u_holder = draw(keys, D_AUTH_TIME, base + 2, evidence)
         u_gap = draw(keys, D_AUTH_TIME, base + 3, evidence)
-        ts = a.ts[i]
-        trace[i] = a.trace[i] & ~pc.T_GAVE_UP
-        if a.flow_type[i] == pc.CARD_CREDIT:
+        ts = start[i]
+        bits = trace[i] & ~pc.T_GAVE_UP
+        trace[i] = bits
+        if flow_type[i] == pc.CARD_CREDIT:
             sent[i] = ts
             response_ts[i] = ts
             continue
-        before = 0
-        if a.trace[i] & pc.T_RETRY:
-            before = law_time(t.laws, L_FUNDS if a.first[i] == pc.RC_51 else L_UNAVAILABLE, u_gap)
-            if a.trace[i] & pc.T_TIMED_OUT:
-                before += t.timer_us[1 if a.channel[i] == pc.ATM else 0]
-        elif a.step[i] == pc.STEP_PASSED:
-            before = t.step_us + law_time(t.laws, L_CARDHOLDER, u_holder)
-            if a.trace[i] & pc.T_SOFT:
+        before = np.int64(0)
+        if bits & pc.T_RETRY:
+            k = L_FUNDS if first[i] == pc.RC_51 else L_UNAVAILABLE
+            before = law_us(u_gap, laws[k, 0], laws[k, 1], laws[k, 2], laws[k, 3])
+            if bits & pc.T_TIMED_OUT:
+                before += timer[1 if channel[i] == pc.ATM else 0]
+        elif steps[i] == pc.STEP_PASSED:
+            k = L_CARDHOLDER
+            before = t.step_us + law_us(u_holder, laws[k, 0], laws[k, 1], laws[k, 2], laws[k, 3])
+            if bits & pc.T_SOFT:
                 before += t.step_us
-        sent[i] = ts + before + leg(t.send, u_there)
-        response_ts[i] = sent[i] + np.int64(a.latency_ms[i]) * 1000 + leg(t.back, u_back)
-        if a.step[i] == pc.STEP_ABANDONED and not a.trace[i] & pc.T_SOFT:
-            given = law_time(t.laws, L_GIVE_UP, u_holder)
+        home = leg(u_back, back[0], back[1], back[2], back[3])
+        sent[i] = ts + before + leg(u_there, send[0], send[1], send[2], send[3])
+        response_ts[i] = sent[i] + np.int64(latency[i]) * 1000 + home
+        if steps[i] == pc.STEP_ABANDONED and not bits & pc.T_SOFT:
             if u_gap < t.timed_out:
                 given = t.timeout_us
             else:
-                trace[i] |= pc.T_GAVE_UP
-            response_ts[i] = ts + t.step_us + given + leg(t.back, u_back)
+                k = L_GIVE_UP
+                given = law_us(u_holder, laws[k, 0], laws[k, 1], laws[k, 2], laws[k, 3])
+                trace[i] = bits | pc.T_GAVE_UP
+            response_ts[i] = ts + t.step_us + given + home
 
 
 class SettleColumns(NamedTuple):
-    """ordinal, response_ts, amount (minor), merchant, series int64[n]; channel, currency, flow_type, decision, country
-    (of the outlet) int8[n]; pinned, alerted bool[n]; settled bool[n]: approved and not a credit."""
+    """ordinal, response_ts, amount (minor), merchant, series int64[n]; channel, currency, country (of the outlet) int8[n];
+    pinned, alerted bool[n]; settled bool[n]: approved and not a credit."""
 
     ordinal: np.ndarray
     response_ts: np.ndarray
@@ -167,48 +171,33 @@ def between(u, lo, hi):
     return lo + np.int64(u * (hi - lo + 1))
 
 
-@helper
-def business_slot(rule, country, us):
-    """Number of the first business day on or after the day of an instant."""
-    day = us // DAY_US - rule.first_day
-    return np.int64(rule.day_slot[country, min(max(day, 0), rule.day_slot.shape[1] - 1)])
-
-
-@helper
-def business_day(rule, country, slot):
-    """Day (since 1970) of a business-day number; the last one known when it lies beyond the calendar."""
-    return np.int64(rule.business[country, min(slot, rule.business.shape[1] - 1)])
-
-
-@helper
-def cleared_amount(c, i, rule, u_branch, u_size, o):
-    """Minor units presented: the requested amount, with a tip, or as pumped."""
-    amount = c.amount[i]
-    row = c.merchant[i] - 1
-    if c.channel[i] != pc.POS or c.pinned[i]:
-        return amount
-    if rule.tips[row] and u_branch < rule.tip[1 if rule.tipping[c.country[i]] else 0]:
-        o.trace[i] |= pc.T_TIP
-        return amount + half_even(amount * (rule.bounds[0, 0] + u_size * (rule.bounds[0, 1] - rule.bounds[0, 0])))
-    if rule.style[row] == pc.STYLE_FUEL and u_branch < rule.fuel:
-        o.trace[i] |= pc.T_FUEL
-        share = rule.bounds[1, 0] + u_size * (rule.bounds[1, 1] - rule.bounds[1, 0])
-        return max(np.int64(1), half_even(amount * share))
-    return amount
-
-
 @kernel
 def settle_flows(rows, c, rule, currencies, amounts, keys, evidence, o):
     """Clearing, reversal, refund and return of the given rows.
 
     rows: int64[m]; c: SettleColumns; rule: SettleRule; currencies: CurrencyTables; amounts: AmountRule (endings); o:
-    Settled. Draws: D_BRANCH, 4 a row: 0 reversal or return, 1 refund, 2 shipments or late, 3 tip or fuel; D_SETTLE_TIME,
-    5: 0 lag, 1 jitter, 2 days, 3 reversal or return, 4 refund; D_SETTLE_AMOUNT, 3: 0 tip or fuel, 1 full or share,
-    2 ending of a partial refund.
+    Settled. Draws: D_BRANCH, 4 a row: 0 reversal or return, 1 refund, 2 shipments or late, 3 tip or fuel;
+    D_SETTLE_TIME, 5: 0 lag, 1 jitter, 2 days, 3 reversal or return, 4 refund; D_SETTLE_AMOUNT, 3: 0 tip or fuel, 1 full
+    or share, 2 ending of a partial refund.
     """
+    ordinal, answered, amounts_due, merchants, series = c.ordinal, c.response_ts, c.amount, c.merchant, c.series
+    channels, currency, countries, pins, alerts, settled = (
+        *(c.channel, c.currency, c.country, c.pinned, c.alerted, c.settled),
+    )
+    p_back, p_refund, p_tip, styles, tips, tipping = (
+        *(rule.reversal, rule.refund, rule.tip, rule.style, rule.tips, rule.tipping),
+    )
+    laws, lag_cum, late_days, second_days, bounds = (
+        *(rule.laws, rule.lag_cum, rule.late_days, rule.second_days, rule.bounds),
+    )
+    day_slot, business, ends = rule.day_slot, rule.business, amounts.endings
+    unit, off99, off95 = currencies.unit, currencies.off99, currencies.off95
+    clear_ts, refund_ts, reversal_ts, cleared, refunded = o.clear_ts, o.refund_ts, o.reversal_ts, o.cleared, o.refunded
+    turned, outcome, payment, trace = o.reversed, o.outcome, o.payment, o.trace
+    last_day, last_slot = day_slot.shape[1] - 1, business.shape[1] - 1
     for n in range(rows.shape[0]):
         i = rows[n]
-        base = c.ordinal[i]
+        base = ordinal[i]
         u_back = draw(keys, D_BRANCH, base * 4, evidence)
         u_refund = draw(keys, D_BRANCH, base * 4 + 1, evidence)
         u_parts = draw(keys, D_BRANCH, base * 4 + 2, evidence)
@@ -221,61 +210,85 @@ def settle_flows(rows, c, rule, currencies, amounts, keys, evidence, o):
         u_size = draw(keys, D_SETTLE_AMOUNT, base * 3, evidence)
         u_share = draw(keys, D_SETTLE_AMOUNT, base * 3 + 1, evidence)
         u_end = draw(keys, D_SETTLE_AMOUNT, base * 3 + 2, evidence)
-        o.trace[i] &= KEPT
-        if o.outcome[i] == pc.AUTH_REVERSED:
-            o.outcome[i] = pc.CASH_DISPENSED if c.channel[i] == pc.ATM else pc.AUTH_SETTLED
-        elif o.outcome[i] == pc.TRANSFER_RETURNED:
-            o.outcome[i] = pc.TRANSFER_COMPLETED
-            o.payment[i] = pc.PAY_ACCEPTED
-        o.clear_ts[i] = 0
-        o.reversal_ts[i] = 0
-        o.cleared[i] = 0
-        o.reversed[i] = 0
-        channel = c.channel[i]
-        credit = not c.settled[i] and o.outcome[i] == pc.CREDIT_POSTED
-        o.refund_ts[i] = c.response_ts[i] if credit else 0
-        o.refunded[i] = c.amount[i] if credit else 0
-        if not c.settled[i]:
+        channel = channels[i]
+        bits = trace[i] & KEPT
+        trace[i] = bits
+        if outcome[i] == pc.AUTH_REVERSED:
+            outcome[i] = pc.CASH_DISPENSED if channel == pc.ATM else pc.AUTH_SETTLED
+        elif outcome[i] == pc.TRANSFER_RETURNED:
+            outcome[i] = pc.TRANSFER_COMPLETED
+            payment[i] = pc.PAY_ACCEPTED
+        amount = amounts_due[i]
+        then = answered[i]
+        credit = outcome[i] == pc.CREDIT_POSTED
+        clear_ts[i] = 0
+        cleared[i] = 0
+        reversal_ts[i] = 0
+        turned[i] = 0
+        refund_ts[i] = then if credit else 0
+        refunded[i] = amount if credit else 0
+        if not settled[i]:
             continue
         if channel == pc.BANK_RAIL:
-            if not c.alerted[i] and u_back < rule.reversal[channel]:
-                o.trace[i] |= pc.T_RETURNED
-                o.reversal_ts[i] = c.response_ts[i] + law_time(rule.laws, L_RETURN, u_back_ts)
-                o.reversed[i] = c.amount[i]
-                o.outcome[i] = pc.TRANSFER_RETURNED
-                o.payment[i] = pc.PAY_RETURNED
+            if not alerts[i] and u_back < p_back[channel]:
+                k = L_RETURN
+                trace[i] = bits | pc.T_RETURNED
+                reversal_ts[i] = then + law_us(u_back_ts, laws[k, 0], laws[k, 1], laws[k, 2], laws[k, 3])
+                turned[i] = amount
+                outcome[i] = pc.TRANSFER_RETURNED
+                payment[i] = pc.PAY_RETURNED
             continue
-        if not c.pinned[i] and u_back < rule.reversal[channel]:
-            o.trace[i] |= pc.T_REVERSAL
-            o.reversal_ts[i] = c.response_ts[i] + law_time(rule.laws, L_REVERSAL, u_back_ts)
-            o.reversed[i] = c.amount[i]
-            o.outcome[i] = pc.AUTH_REVERSED
+        if not pins[i] and u_back < p_back[channel]:
+            k = L_REVERSAL
+            trace[i] = bits | pc.T_REVERSAL
+            reversal_ts[i] = then + law_us(u_back_ts, laws[k, 0], laws[k, 1], laws[k, 2], laws[k, 3])
+            turned[i] = amount
+            outcome[i] = pc.AUTH_REVERSED
             continue
-        country = c.country[i]
-        slot = business_slot(rule, country, c.response_ts[i] + DAY_US - rule.cutoff_us)
-        slot += pick_cdf(rule.lag_cum, u_lag, 0, rule.lag_cum.shape[0])
-        online = channel in (pc.ECOM, pc.HYBRID) and not c.pinned[i]
-        cleared = cleared_amount(c, i, rule, u_tip, u_size, o)
-        day = business_day(rule, country, slot)
-        if online and c.series[i] == 0 and cleared > 1 and u_parts < rule.partial:
-            o.trace[i] |= pc.T_SHIPMENTS
-            later = business_day(rule, country, slot + between(u_days, rule.second_days[0], rule.second_days[1]))
-            o.trace[i] |= np.int32((later - day) << pc.DAYS_SHIFT)
+        # What is presented: the requested amount, with a tip, or as pumped.
+        row = merchants[i] - 1
+        country = countries[i]
+        due = amount
+        if channel == pc.POS and not pins[i]:
+            if tips[row] and u_tip < p_tip[1 if tipping[country] else 0]:
+                bits |= pc.T_TIP
+                due = amount + half_even(amount * (bounds[0, 0] + u_size * (bounds[0, 1] - bounds[0, 0])))
+            elif styles[row] == pc.STYLE_FUEL and u_tip < rule.fuel:
+                bits |= pc.T_FUEL
+                share = bounds[1, 0] + u_size * (bounds[1, 1] - bounds[1, 0])
+                due = max(np.int64(1), half_even(amount * share))
+        # When: the next business day's batch after the cutoff, some business days later.
+        day = (then + DAY_US - rule.cutoff_us) // DAY_US - rule.first_day
+        slot = np.int64(day_slot[country, min(max(day, 0), last_day)])
+        slot += pick_cdf(lag_cum, u_lag, 0, lag_cum.shape[0])
+        day = np.int64(business[country, min(slot, last_slot)])
+        online = channel in (pc.ECOM, pc.HYBRID) and not pins[i]
+        if online and series[i] == 0 and due > 1 and u_parts < rule.partial:
+            slot += between(u_days, second_days[0], second_days[1])
+            later = np.int64(business[country, min(slot, last_slot)])
+            bits |= pc.T_SHIPMENTS | ((later - day) << pc.DAYS_SHIFT)
             day = later
-        elif not c.pinned[i] and rule.partial <= u_parts < rule.partial + rule.late:
-            o.trace[i] |= pc.T_LATE
-            day = business_day(rule, country, slot + between(u_days, rule.late_days[0], rule.late_days[1]))
-        o.clear_ts[i] = day * DAY_US + rule.batch_us + half_even(u_jitter * rule.jitter_us)
-        o.cleared[i] = cleared
-        if c.pinned[i] or u_refund >= rule.refund[channel]:
-            continue
-        o.trace[i] |= pc.T_REFUND
-        o.refund_ts[i] = o.clear_ts[i] + law_time(rule.laws, L_REFUND, u_refund_ts)
-        full, rest = split_remap(u_share, rule.full)
-        o.refunded[i] = cleared
-        if not full:
-            share = rule.bounds[2, 0] + rest * (rule.bounds[2, 1] - rule.bounds[2, 0])
-            part = snap(cleared * share, rule.style[c.merchant[i] - 1], c.currency[i], u_end, currencies, amounts)
-            o.refunded[i] = min(cleared, part)
-            if part < cleared:
-                o.trace[i] |= pc.T_PARTIAL_REFUND
+        elif not pins[i] and rule.partial <= u_parts < rule.partial + rule.late:
+            bits |= pc.T_LATE
+            slot += between(u_days, late_days[0], late_days[1])
+            day = np.int64(business[country, min(slot, last_slot)])
+        clear_ts[i] = day * DAY_US + rule.batch_us + half_even(u_jitter * rule.jitter_us)
+        cleared[i] = due
+        if not pins[i] and u_refund < p_refund[channel]:
+            k = L_REFUND
+            bits |= pc.T_REFUND
+            refund_ts[i] = clear_ts[i] + law_us(u_refund_ts, laws[k, 0], laws[k, 1], laws[k, 2], laws[k, 3])
+            full, rest = split_remap(u_share, rule.full)
+            back = due
+            if not full:
+                share = bounds[2, 0] + rest * (bounds[2, 1] - bounds[2, 0])
+                k, cur = styles[row], currency[i]
+                part = snap(
+                    *(due * share, k, u_end, ends[k, 0], ends[k, 1], ends[k, 2]),
+                    *(unit[cur], off99[cur], off95[cur], amounts.round_step),
+                )
+                back = min(due, part)
+                if back < due:
+                    bits |= pc.T_PARTIAL_REFUND
+            refunded[i] = back
+        trace[i] = bits

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fraudloom.kernels import issuer as ki
+from fraudloom.kernels import issuer_risk as kr
 from fraudloom.kernels.payment_codes import CARD_CREDIT
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s2.frame import instrument_facts, time_rows
@@ -44,9 +45,9 @@ def no_blocks() -> BlockList:
 def _local(ids: Array) -> tuple[Array, int]:
     n = len(ids)
     table = np.empty((1 << max(1, (2 * n).bit_length()), 2), np.int64)
-    table[:, 0] = ki.EMPTY
+    table[:, 0] = kr.EMPTY
     out = np.empty(n, np.int64)
-    return out, int(ki.local_ids(ids, table, out))
+    return out, int(kr.local_ids(ids, table, out))
 
 
 def _history(plan: S2Plan, flows: Columns, account: Array, counts: tuple[int, int, int]) -> ki.History:
@@ -68,35 +69,67 @@ def _history(plan: S2Plan, flows: Columns, account: Array, counts: tuple[int, in
     )
 
 
-def _requests(plan: S2Plan, flows: Columns, local: tuple[Array, Array, Array]) -> ki.Requests:
-    kind, _, scheme = instrument_facts(plan, flows)
-    return ki.Requests(
-        ordinal=flows["_ordinal"],
+def _observed(plan: S2Plan, flows: Columns, issuer_country: Array) -> kr.Observed:
+    return kr.Observed(
         ts=flows["ts_utc"],
         merchant=flows["merchant_id"],
         ip=flows["ip_id"],
-        city=flows["city_id"],
         amount_ref=flows["amount_ref_minor"],
         channel=flows["channel_group"],
         entry=flows["entry_mode"],
         cvm=flows["cvm"],
-        exemption=flows["sca_exemption"],
+        three_ds=flows["three_ds"],
         cvv=flows["cvv_result"],
         avs=flows["avs_result"],
-        token=flows["token_wallet"],
-        kind=kind,
-        scheme=scheme,
-        issuer_country=plan.world.issuer_country[flows["issuer_id"] - 1],
+        issuer_country=issuer_country,
         merchant_country=flows["merchant_country"],
         payee_country=flows["payee_country"],
         name_check=flows["confirmation_of_payee"],
+        new_payee=flows["is_new_payee"],
+    )
+
+
+def _places(plan: S2Plan, busy: Busy) -> kr.Places:
+    return kr.Places(
+        ip_group=plan.world.ip_group,
+        ip_country=plan.world.ip_country,
+        risky=plan.risky,
+        merchant_slot=plan.merchant_slot,
+        ip_slot=plan.ip_slot,
+        merchant_hours=busy["merchant_hours"],
+        ip_days=busy["ip_days"],
+        usual=plan.usual,
+        per_day=plan.per_day,
+        start_us=plan.world.start_us,
+    )
+
+
+def _requests(plan: S2Plan, flows: Columns, busy: Busy, local: tuple[Array, Array, Array]) -> ki.Requests:
+    kind, _, scheme = instrument_facts(plan, flows)
+    logit = np.empty(len(kind), np.float64)
+    issuer_country = plan.world.issuer_country[flows["issuer_id"] - 1]
+    kr.request_logits(_observed(plan, flows, issuer_country), _places(plan, busy), plan.decide.coef, logit)
+    return ki.Requests(
+        logit=logit,
+        ordinal=flows["_ordinal"],
+        ts=flows["ts_utc"],
+        merchant=flows["merchant_id"],
+        city=flows["city_id"],
+        amount_ref=flows["amount_ref_minor"],
         issuer=flows["issuer_id"],
+        channel=flows["channel_group"],
+        entry=flows["entry_mode"],
+        exemption=flows["sca_exemption"],
+        cvv=flows["cvv_result"],
+        kind=kind,
+        scheme=scheme,
         new_payee=flows["is_new_payee"],
         pinned=flows["is_pinned"],
         credit=flows["flow_type"] == CARD_CREDIT,
         account=local[0],
         card=local[1],
         device=local[2],
+        unit=plan.world.unit,
     )
 
 
@@ -129,19 +162,6 @@ def decide(
     account, accounts = _local(flows["account_id"])
     card, cards = _local(np.where(flows["instrument_id"] > 0, flows["instrument_id"], -flows["account_id"]))
     device, devices = _local(flows["device_id"])
-    places = ki.Places(
-        ip_group=plan.world.ip_group,
-        ip_country=plan.world.ip_country,
-        risky=plan.risky,
-        unit=plan.world.unit,
-        merchant_slot=plan.merchant_slot,
-        ip_slot=plan.ip_slot,
-        merchant_hours=busy["merchant_hours"],
-        ip_days=busy["ip_days"],
-        usual=plan.usual,
-        per_day=plan.per_day,
-        start_us=plan.world.start_us,
-    )
     columns = []
     for name in DECIDED:
         if not flows[name].flags.writeable or not flows[name].flags.c_contiguous:
@@ -150,8 +170,7 @@ def decide(
     ki.issuer_decide(
         time_rows(flows["ts_utc"], flows["_ordinal"]),
         np.asarray(redo, np.bool_),
-        _requests(plan, flows, (account, card, device)),
-        places,
+        _requests(plan, flows, busy, (account, card, device)),
         _history(plan, flows, account, (accounts, cards, devices)),
         plan.history,
         plan.decide,

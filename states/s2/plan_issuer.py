@@ -9,7 +9,8 @@ import numpy as np
 
 from fraudloom.contracts_api import Contracts
 from fraudloom.kernels.fmath import log, ndtr
-from fraudloom.kernels.issuer import FEATURES, DecideRule, HistoryRule
+from fraudloom.kernels.issuer import DecideRule, HistoryRule
+from fraudloom.kernels.issuer_risk import FEATURES
 from fraudloom.kernels.streams import uniform
 from fraudloom.rng import Streams
 from fraudloom.states.s2.tables import DAY_US, Array, WorldTables

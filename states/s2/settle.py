@@ -20,11 +20,8 @@ _AUTH = {
     "channel": "channel_group",
     "flow_type": "flow_type",
     "first": "first_response_code",
-    "response": "response_code",
     "step": "step_up_result",
-    "attempts": "attempts",
     "latency_ms": "issuer_latency_ms",
-    "trace": "branch_trace",
 }
 _EVENT = {
     **{k: _AUTH[k] for k in ("ordinal", "ts")},
@@ -37,7 +34,10 @@ _EVENT = {
     "cleared": "cleared_minor",
     "refunded": "refunded_minor",
     "reversed": "reversed_minor",
-    **{k: _AUTH[k] for k in ("flow_type", "first", "response", "step", "attempts", "channel", "trace")},
+    **{k: _AUTH[k] for k in ("flow_type", "first", "step", "channel")},
+    "response": "response_code",
+    "attempts": "attempts",
+    "trace": "branch_trace",
 }
 _SETTLED = (
     *("clear_ts_utc", "refund_ts_utc", "reversal_ts_utc", "cleared_minor", "refunded_minor", "reversed_minor"),

@@ -173,6 +173,7 @@ def _work_flows(rows: int, seed: int) -> BankFlows:
         _codes(rng, 5, rows),
         _codes(rng, 5, rows),
         rng.random(rows) < 0.5,
+        rng.random(rows) < 0.2,
     )
 
 

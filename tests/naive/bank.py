@@ -125,7 +125,7 @@ def work_flow(f, rules, claims, windows, keys, evidence):
     if f.signals & BLOCK:
         know(f.response_ts, AT_AUTH, BY_BLOCK)
         u = draws(keys, D_BLOCK, f.ordinal, 3, evidence)
-        if u[0] < rules.block_checked:
+        if u[0] < rules.block_checked and not f.stopped:
             t = min(f.response_ts + sample_delay(u[1], delays, L_BLOCK), last)
             steps.append((t, BY_BLOCK, CONFIRMED if u[2] < calls else CLEARED, KEEP, KEEP))
             join(t)

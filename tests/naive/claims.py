@@ -79,8 +79,8 @@ def settle_claim(f, report, confirmed, claims, delays, last_us, work, r, x):
     accepted = FRAUD_ACCEPTED if fraud else SERVICE_ACCEPTED
     if fraud:
         end.steps.append((triage, BY_CUSTOMER, 0, FRAUD_ACCEPTED, -1))
-        if disputed > 0:
-            end.instants["credit"] = triage
+    if disputed > 0:
+        end.instants["credit"] = triage
     if may_charge_back(f, fraud, disputed, claims):
         kept, outcome = charge_back(f, fraud, triage, disputed, claims, delays, last_us, x)
         end.instants.update(kept)

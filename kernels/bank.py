@@ -178,7 +178,8 @@ class BankFlows(NamedTuple):
     """Columns of the flows that `work_flows` treats, [n] each: ordinal, ts, response_ts, clear_ts, report_ts, amount,
     amount_ref, cleared, refunded, issuer, known_ts int64 (known_ts: of a COLLATERAL flow, when the bad flow beside it
     became known); signals, kind (code of fraud_class), demand, moved (0 no money left the payer, 1 card, 2 rail, 3 rail
-    and returned), entry, cvm, three_ds int8; series bool."""
+    and returned), entry, cvm, three_ds int8; series, stopped bool (stopped: declined because the holder had stopped the
+    card, so nobody asks)."""
 
     ordinal: np.ndarray
     ts: np.ndarray
@@ -199,6 +200,7 @@ class BankFlows(NamedTuple):
     cvm: np.ndarray
     three_ds: np.ndarray
     series: np.ndarray
+    stopped: np.ndarray
 
 
 class BankRules(NamedTuple):
@@ -323,7 +325,7 @@ def work_block(flows, j, rules, keys, evidence, steps, n, out):
     u_delay = draw(keys, D_BLOCK, base + 1, evidence)
     u_answer = draw(keys, D_BLOCK, base + 2, evidence)
     first_known(out, j, flows.response_ts[j], OUTCOME_AT_AUTH, SOURCE_BLOCK)
-    if u_asked < rules.block_checked:
+    if u_asked < rules.block_checked and not flows.stopped[j]:
         at = min(flows.response_ts[j] + sample_delay(u_delay, rules.delays, L_BLOCK), rules.last_us)
         bad = u_answer < confirm_probability(rules, flows.kind[j], flows.demand[j])
         n = add_step(steps, n, at, SOURCE_BLOCK, FINDING_CONFIRMED if bad else FINDING_CLEARED, -1, -1)

@@ -152,6 +152,7 @@ def _work(
         cvm=flows["cvm"][rows],
         three_ds=flows["three_ds"][rows],
         series=flows["series_key"][rows] != 0,
+        stopped=stopped(plan, flows, rows),
     )
     out = _out(len(rows))
     scratch = np.empty(SLOTS_CLAIM + SLOTS_CHARGEBACK, dtype=np.float64)
@@ -248,6 +249,16 @@ def history_columns(plan: S4Plan, flows: Rows, worked: Worked) -> Columns:
     }
 
 
-def suspected(signals: Array) -> Array:
-    """bool: declined as suspected fraud, or alerted."""
-    return np.asarray((signals & (BLOCK | ALERT)) != 0)
+def stopped(plan: S4Plan, flows: Rows, rows: Array) -> Array:
+    """bool: blocked by the holder's own report, and not declined for suspicion."""
+    code, state = flows["response_code"][rows], flows["block_state"][rows]
+    own = state == plan.contracts.code("block_state", "REPORT")
+    return np.asarray(own & ~plan.screen.block_code[code])
+
+
+def suspected(plan: S4Plan, flows: Rows, signals: Array) -> Array:
+    """bool: alerted, or declined as suspected fraud (a card that its holder had stopped is no suspicion)."""
+    out = np.asarray((signals & (BLOCK | ALERT)) != 0)
+    rows = np.flatnonzero(signals & BLOCK)
+    out[rows] = ~stopped(plan, flows, rows)
+    return out

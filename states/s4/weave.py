@@ -131,6 +131,6 @@ def weave(plan: S4Plan, world: Any, frame: Any, evidence: EvidenceArray) -> S4Fr
     cases, links = build(plan, flows, worked, bank, evidence)
     bad = truth["is_fraud_truth"]
     truth["never_reported"] = bad & (bank["detection_ts_utc"] == 0)
-    truth["false_positive"] = ~bad & (suspected(signals) | bank["is_fraud_bank_view"])
+    truth["false_positive"] = ~bad & (suspected(plan, flows, signals) | bank["is_fraud_bank_view"])
     labels = event_columns(plan, flows, events, truth, bank)
     return S4Frame(truth, bank, labels, history_columns(plan, flows, worked), cases, links)

@@ -191,7 +191,7 @@ def baseline_figures(ctx: Context, tally: Tally, flows: Columns) -> None:
     cleared = flows["cleared_minor"] > 0
     tally.add("cleared", int(cleared.sum()))
     tally.add("refunded", int((cleared & (flows["refunded_minor"] > 0)).sum()))
-    challenged = flows["step_up_result"] != ctx.code("step_up_result", "NONE")
+    challenged = np.isin(flows["step_up_result"], ctx.code.many("step_up_result", "PASSED", "ABANDONED"))
     tally.add("challenged", int(challenged.sum()))
     per_session = np.unique(flows["session_id"], return_counts=True)[1]
     tally.add("multi_flow_sessions", int((per_session > 1).sum()))

@@ -97,9 +97,8 @@ class SealedRun(Mapping[str, pads.Dataset]):
         con = connection if connection is not None else duckdb.connect()
         for name in self:
             files = ", ".join("'" + str(p).replace("'", "''") + "'" for p in self._files[name])
-            types = ", ".join(
-                f"{axis}: {'BIGINT' if axis == 'seed' else 'VARCHAR'}" for axis in self.contracts.dataset(name).partitions
-            )
+            axes = self.contracts.dataset(name).partitions
+            types = ", ".join(f"{axis}: {'BIGINT' if axis == 'seed' else 'VARCHAR'}" for axis in axes)
             con.execute(
                 f'CREATE OR REPLACE VIEW "{name}" AS SELECT * FROM read_parquet([{files}], '
                 f"hive_partitioning = true, hive_types = {{{types}}})"

@@ -115,7 +115,11 @@ class ArrivalChecker:
     def _refuse(self, code: str, what: str, cols: Columns, row: int, expected: str) -> None:
         key = f"merchant_id {int(cols['merchant_id'][row])}, arrival_seq {int(cols['arrival_seq'][row])}"
         raise DataError(
-            "S1", code, what=what, found=f"{key}, ts_utc {_iso(int(cols['ts_utc'][row]))}", expected=expected,
+            "S1",
+            code,
+            what=what,
+            found=f"{key}, ts_utc {_iso(int(cols['ts_utc'][row]))}",
+            expected=expected,
             where=self.where,
         )
 

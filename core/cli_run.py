@@ -21,7 +21,16 @@ from fraudloom.spec import (
     RunOptions,
 )
 
-State = StrEnum("State", {s: s for s in STATES})  # type: ignore[misc]
+
+class State(StrEnum):
+    """The states in order."""
+
+    S0 = "S0"
+    S1 = "S1"
+    S2 = "S2"
+    S3 = "S3"
+    S4 = "S4"
+    S5 = "S5"
 
 
 class Mode(StrEnum):
@@ -46,8 +55,8 @@ def run_command(
     run_id: Annotated[str | None, typer.Option(help="Resume, or verify, this run.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="A new run, whatever is unfinished.")] = False,
     runs_root: Annotated[Path, typer.Option(help="Folder of runs and worlds.")] = Path("runs"),
-    first: Annotated[State, typer.Option("--from", help="First state; from S2 on: weave again.")] = State("S0"),
-    last: Annotated[State, typer.Option("--to", help="Last state.")] = State("S5"),
+    first: Annotated[State, typer.Option("--from", help="First state; from S2 on: weave again.")] = State.S0,
+    last: Annotated[State, typer.Option("--to", help="Last state.")] = State.S5,
     mode: Annotated[Mode, typer.Option(help="All states on a shard at once, or one at a time.")] = Mode.fused,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0 for all processors.")] = 0,
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows read at a time; never shows.")] = DEFAULT_BATCH_ROWS,
@@ -64,7 +73,10 @@ def run_command(
     built = [n for n, v in (("--arrivals", arrivals), ("--world-seed", world_seed), ("--days", days)) if v is not None]
     if world is not None and built:
         raise UsageError(
-            "RUN", "OPTIONS_CONFLICT", what="--world names a finished world", found=", ".join(built),
+            "RUN",
+            "OPTIONS_CONFLICT",
+            what="--world names a finished world",
+            found=", ".join(built),
             action="leave out --world, or leave these out",
         )
     if run_id is not None and fresh:

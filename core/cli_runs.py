@@ -84,6 +84,10 @@ def _find(run_id: str | None, runs_root: Path) -> Any:
     if run_id is None and runs:
         return runs[-1]
     raise UsageError(
-        "RUNS", "RUN_UNKNOWN", what="no such run", found=run_id or "no run at all", where=runs_root,
+        "RUNS",
+        "RUN_UNKNOWN",
+        what="no such run",
+        found=run_id or "no run at all",
+        where=runs_root,
         action="see `fraudloom runs list`",
     )

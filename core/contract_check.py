@@ -39,9 +39,17 @@ def column_schema(c: Column) -> dict[str, Any]:
     """JSON schema of one column's value, with the contract's own type, visibility and profile beside it."""
     schema = _value_schema(c)
     if c.nullable:
-        schema = {"oneOf": [schema, {"type": "null"}]} if "$ref" in schema else {**schema, "type": [schema["type"], "null"]}
+        if "$ref" in schema:
+            schema = {"oneOf": [schema, {"type": "null"}]}
+        else:
+            schema = {**schema, "type": [schema["type"], "null"]}
     kind = f"enum:{c.enum}" if c.enum else c.type
-    return {**schema, "x-type": kind + ("?" if c.nullable else ""), "x-visibility": c.visibility, "x-profile": c.profile}
+    return {
+        **schema,
+        "x-type": kind + ("?" if c.nullable else ""),
+        "x-visibility": c.visibility,
+        "x-profile": c.profile,
+    }
 
 
 def row_schema(ds: Dataset) -> dict[str, Any]:

@@ -43,15 +43,16 @@ def read_contract(path: Path) -> Any:
         text = path.read_text("utf-8")
     except OSError:
         raise ContractError(
-            "CONTRACT", "CONTRACT_FILE_MISSING", what="a contract file is missing", where=path,
+            "CONTRACT",
+            "CONTRACT_FILE_MISSING",
+            what="a contract file is missing",
+            where=path,
             action="point --contracts at a complete contracts folder",
         ) from None
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as e:
-        raise ContractError(
-            "CONTRACT", "CONTRACT_FILE_MALFORMED", what=" ".join(str(e).split()), where=path
-        ) from None
+        raise ContractError("CONTRACT", "CONTRACT_FILE_MALFORMED", what=" ".join(str(e).split()), where=path) from None
 
 
 class ContractSource:
@@ -89,7 +90,9 @@ class ContractSource:
             if entry is not None:
                 return str(entry["schema_ref"])
         raise ContractError(
-            "CONTRACT", "NOT_REGISTERED", what=f"the registry lacks {artefact_id}",
+            "CONTRACT",
+            "NOT_REGISTERED",
+            what=f"the registry lacks {artefact_id}",
             where=self.root / self.layout.registry,
         )
 

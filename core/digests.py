@@ -37,9 +37,9 @@ def part_facts(engine: Engine, state: str) -> dict[str, list[tuple[str, int, dic
             for dataset, facts in record["files"].items():
                 found[dataset].append((sc.name, part, facts))
         if CATALOGUE in found:
-            record = engine.single_record(sc.name)
-            if record is not None:
-                found[CATALOGUE].append((sc.name, 0, record["files"][CATALOGUE]))
+            single = engine.single_record(sc.name)
+            if single is not None:
+                found[CATALOGUE].append((sc.name, 0, single["files"][CATALOGUE]))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from fraudloom.meter import Meter
 from fraudloom.policies_api import Pack
 from fraudloom.pool import Stop, StoppedError
 from fraudloom.progress import Progress
-from fraudloom.publish import Journal, RunReport, write_json
+from fraudloom.publish import Journal, RunReport, fsync_file, write_json
 from fraudloom.receipts import WORK
 from fraudloom.rng import Streams
 from fraudloom.runlog import RunLog
@@ -30,6 +30,14 @@ from fraudloom.tables import file_sha256
 CATALOGUE = "s3_campaign_catalogue_6B"
 A = TypeVar("A")
 B = TypeVar("B")
+
+
+def _sync_all(paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            fsync_file(path)
+        except FileNotFoundError:  # moved on by publishing, which syncs for itself
+            continue
 
 
 @dataclass
@@ -71,6 +79,8 @@ class Engine:
     stop: Stop = field(default_factory=Stop)
     scenarios: list[Scenario] = field(default_factory=list)
     reused: set[tuple[str, str, int]] = field(default_factory=set)
+    syncer: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="fraudloom-sync"))
+    syncing: list[Future[None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -146,11 +156,12 @@ class Engine:
             "spec": str(SPEC),
         }
 
-    def part_done(self, scenario: str, state: str, part: int, record: dict[str, Any]) -> None:
-        """Make a finished part's record durable and journal it."""
-        write_json(self.record_path(scenario, state, part), record)
-        with self._lock:
-            self.journal.append(
+    def part_done(self, scenario: str, part: int, records: dict[str, dict[str, Any]]) -> None:
+        """Write a finished part's records (by state) and journal them."""
+        lines = []
+        for state, record in records.items():
+            write_json(self.record_path(scenario, state, part), record, durable=False)
+            lines.append(
                 {
                     "event": "PART_DONE",
                     "scenario": scenario,
@@ -160,7 +171,19 @@ class Engine:
                     "files": record["files"],
                 }
             )
-        self.log.event("PART_DONE", state=state, scenario=scenario, part=part, files=record["files"])
+        with self._lock:
+            self.journal.append(*lines)
+        for state, record in records.items():
+            self.log.event("PART_DONE", state=state, scenario=scenario, part=part, files=record["files"])
+
+    def sync_later(self, paths: Sequence[Path]) -> None:
+        """Start writing files back to the disk, so that publishing finds them clean; faults show up there."""
+        self.syncing.append(self.syncer.submit(_sync_all, list(paths)))
+
+    def sync_wait(self) -> None:
+        """Wait for the files of `sync_later`."""
+        while self.syncing:
+            self.syncing.pop().result()
 
     def journalled(self, scenario: str, state: str, part: int) -> dict[str, Any] | None:
         """The record of a part that the journal names, if its record is whole."""

@@ -1,4 +1,4 @@
-"""The two gates of a run: S0 publishes receipt and inventory, S5 publishes report, issues, index and, on PASS, the flag."""
+"""The two gates of a run: S0 publishes receipt and inventory; S5 report, issues, index and, on PASS, the flag."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fraudloom import faults
 from fraudloom.digests import part_journal
 from fraudloom.engine import Engine
 from fraudloom.errors import ConflictError, GateError, SealError
-from fraudloom.publish import canonical_json, write_atomic, write_json
-from fraudloom.spec import SPEC_VERSION_6B, STATES, WEAVE
+from fraudloom.publish import write_atomic, write_json
+from fraudloom.spec import SPEC_VERSION_6B, STATES, WEAVE, canonical_json
 from fraudloom.sweeps import demand_pass, report_row, tell_story
 from fraudloom.tables import file_sha256
 
@@ -34,9 +34,7 @@ def run_gate(engine: Engine) -> None:
     from fraudloom.states import s0
 
     tell_story(engine, "S0", f"world {engine.spec.axes.manifest_fingerprint[:16]} at {engine.spec.world_root}")
-    gate = s0.gate(
-        engine.spec.world_root, engine.contracts, engine.pack, verify="full", executor=engine.executor
-    )
+    gate = s0.gate(engine.spec.world_root, engine.contracts, engine.pack, verify="full", executor=engine.executor)
     found = gate.receipt["manifest_fingerprint"]
     if found != engine.spec.axes.manifest_fingerprint:
         raise SealError("S0", "FINGERPRINT", what="the world changed while it was read", found=found)
@@ -56,13 +54,11 @@ def run_validation(engine: Engine) -> None:
     """
     demand_pass(engine, "S5")
     tell_story(engine, "S5", "everything that S1 to S4 published, and the upstream arrivals")
-    with engine.meter.of("S5"):
+    with engine.meter.whole("S5"):
         result = _validate(engine)
     for check in result.checks:
         engine.progress.line(f"    {check['result']:<16}{check['check_id']}")
-    folder = engine.spec.run_root / engine.contracts.artefact_path(
-        "validation_bundle_6B", **engine.spec.axes.tokens()
-    )
+    folder = engine.spec.run_root / engine.contracts.artefact_path("validation_bundle_6B", **engine.spec.axes.tokens())
     report = folder / "s5_validation_report_6B.json"
     issues = folder / "s5_issue_table_6B.parquet"
     _publish(engine, "S5", report, (canonical_json(result.report) + "\n").encode())
@@ -126,8 +122,6 @@ def issue_bytes(table: Any) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="snappy")
     return sink.getvalue()
-
-
 
 
 def segment_states(engine: Engine) -> dict[str, str]:

@@ -57,6 +57,18 @@ class Meter:
                 if encode:
                     cost.encode_s += cpu - inside[1]
 
+    @contextmanager
+    def whole(self, state: str) -> Iterator[None]:
+        """Charge the block to a state with the CPU seconds of all threads: for phases that run alone."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.begin(state)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.costs[state].wall_s += time.perf_counter() - wall
+                self.costs[state].cpu_s += time.process_time() - cpu
+
     def begin(self, state: str) -> None:
         """Forget what an earlier task left in this thread."""
         self._here.state, self._here.inner = state, (0.0, 0.0)

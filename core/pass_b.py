@@ -1,4 +1,4 @@
-"""Pass B: parts over workers. In a part, shard by shard: sessions, flows, overlay, labels; each proven before the next."""
+"""Pass B: parts over workers; in a part, shard by shard: sessions, flows, overlay, labels, each proven at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from fraudloom.frames import S1Frame, ShardFrames, read_back
 from fraudloom.pass_a import arrays_of
 from fraudloom.pool import run_all
 from fraudloom.progress import Task
-from fraudloom.publish import fsync_file, fsync_folder, make_folder
 from fraudloom.scratch import load_arrays, remove_work, save_arrays
 from fraudloom.shards import part_shards
 from fraudloom.spec import WEAVE
@@ -79,7 +78,8 @@ class PassB:
     def _arrivals_per_shard(self) -> list[int]:
         """Arrivals of each shard, as far as they are known (for progress alone)."""
         if self.sc.units and all(u.get("counts") for u in self.sc.units):
-            return [int(n) for n in np.sum([u["counts"] for u in self.sc.units], axis=0, dtype=np.int64)]
+            counts = np.array([u["counts"] for u in self.sc.units], dtype=np.int64)
+            return [int(n) for n in counts.sum(axis=0).tolist()]
         return [self.sc.files.rows // self.sc.shards] * self.sc.shards
 
     def _part(self, part: int) -> None:
@@ -105,7 +105,7 @@ class PassB:
             folder = engine.staged_folder(sc.name, state, part)
             fresh = folder.with_name(f".{folder.name}.new")
             remove_work(fresh, engine.work)
-            make_folder(fresh)
+            fresh.mkdir(parents=True)
             work.folder[state] = fresh
             work.evidence[state] = []
             for dataset in engine.part_datasets(state):
@@ -199,19 +199,16 @@ class PassB:
         faults.point("part.written")
         if "S3" in self.states:
             save_arrays(engine.record_path(sc.name, "S3", part).with_suffix(".npz"), work.realised)
+        records = {}
         for state in self.states:
-            fresh = work.folder[state]
-            for dataset in engine.part_datasets(state):
-                fsync_file(fresh / f"{dataset}.parquet")
-            fsync_folder(fresh)
             final = engine.staged_folder(sc.name, state, part)
             remove_work(final, engine.work)
-            fresh.rename(final)
-            fsync_folder(final.parent)
+            work.folder[state].rename(final)
             faults.point("part.renamed")
             files = {d: results[d] for d in engine.part_datasets(state)}
-            record = {"part": part, "state": state, "files": files, "evidence": work.evidence[state]}
-            engine.part_done(sc.name, state, part, record)
+            engine.sync_later([final / f"{d}.parquet" for d in files])
+            records[state] = {"part": part, "state": state, "files": files, "evidence": work.evidence[state]}
+        engine.part_done(sc.name, part, records)
         if self.needs_scatter and (self.states[-1] == "S4" or engine.profile == "full"):
             sc.scratch.free_part(part)
         faults.point("part")

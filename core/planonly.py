@@ -1,4 +1,4 @@
-"""What a run will take, before it writes anything: shards, parts, rows, bytes, memory, time, and whether the disk holds it.
+"""What a run will take, before it writes anything: shards, parts, rows, bytes, memory, time, and room on the disk.
 
 The figures per arrival were measured with the shipped packs (see `run --profile`); they are estimates, not promises.
 """
@@ -88,7 +88,9 @@ def folder_bytes(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else 0
 
 
-def _world_facts(choice: WorldChoice, contracts: Contracts, options: RunOptions) -> tuple[tuple[str, ...], int, int, int]:
+def _world_facts(
+    choice: WorldChoice, contracts: Contracts, options: RunOptions
+) -> tuple[tuple[str, ...], int, int, int]:
     """Scenarios, arrivals over them, shards and rows of the largest shard (about)."""
     if choice.there:
         manifest = read_world_manifest(choice.root)

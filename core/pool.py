@@ -43,7 +43,8 @@ def worker_count(wanted: int) -> int:
 def run_all(executor: Executor, task: Callable[[A], B], items: Sequence[A], stop: Stop) -> list[B]:
     """Results of `task` over items, in order.
 
-    On a failure the others are stopped and the failure of the earliest item is raised. KeyboardInterrupt stops them too.
+    On a failure the others are stopped and the failure of the earliest item is raised. KeyboardInterrupt stops them
+    too.
     """
     futures: list[Future[B]] = []
     try:

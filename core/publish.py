@@ -48,22 +48,30 @@ def make_folder(path: Path) -> None:
         fsync_folder(made.parent)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole file: either the old bytes or the new ones are there, never a part."""
-    make_folder(path.parent)
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a whole file: either the old bytes or the new ones are there, never a part.
+
+    `durable` False leaves out the syncs: for work files whose digests are checked before they are used again.
+    """
+    if durable:
+        make_folder(path.parent)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.new")
     with beside.open("wb") as f:
         f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
+        if durable:
+            f.flush()
+            os.fsync(f.fileno())
     faults.point("atomic.rename")
     beside.replace(path)
-    fsync_folder(path.parent)
+    if durable:
+        fsync_folder(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
     """Canonical JSON with a closing newline, written atomically."""
-    write_atomic(path, (canonical_json(value) + "\n").encode())
+    write_atomic(path, (canonical_json(value) + "\n").encode(), durable=durable)
 
 
 class Journal:
@@ -93,17 +101,17 @@ class Journal:
                 f.flush()
                 os.fsync(f.fileno())
 
-    def append(self, record: Mapping[str, Any]) -> None:
-        """Add one record, durably."""
-        line = (canonical_json(dict(record)) + "\n").encode()
+    def append(self, *records: Mapping[str, Any]) -> None:
+        """Add records, durably, with one sync."""
+        lines = "".join(canonical_json(dict(r)) + "\n" for r in records).encode()
         new = not self.path.exists()
         with self.path.open("ab") as f:
-            f.write(line)
+            f.write(lines)
             f.flush()
             os.fsync(f.fileno())
         if new:
             fsync_folder(self.path.parent)
-        self.records.append(dict(record))
+        self.records += [dict(r) for r in records]
 
 
 def same_file(a: Path, b: Path) -> bool:
@@ -150,7 +158,7 @@ def move_into_place(pairs: Sequence[tuple[Path, Path]], intent: Path, *, replace
 
 
 def _rename(pairs: Iterable[tuple[Path, Path]]) -> None:
-    folders = set()
+    folders: set[Path] = set()
     for source, target in pairs:
         if source.exists():
             source.replace(target)

@@ -88,8 +88,7 @@ class _Call:
             raise
         if options.world is None:
             self._demand_room(choice, pack, contracts, 0)
-            with self.meter.of("S0"):
-                ensure_world(choice, contracts, worker_count(options.workers), self.progress)
+            ensure_world(choice, contracts, worker_count(options.workers), self.progress)
             choice = replace(choice, there=True)
         from fraudloom.states.world import load_world
 
@@ -203,7 +202,7 @@ class _Call:
         wanted = options.wanted()
         forced = options.first not in ("S0", "S1")
         if "S0" in wanted:
-            with self.meter.of("S0"):
+            with self.meter.whole("S0"):
                 resolve_all(ContractSource(engine.contracts.root))
                 run_gate(engine)
         self.state = next((s for s in wanted if s in WEAVE), "S5")
@@ -244,7 +243,7 @@ class _Call:
 
     def _verified(self, spec: RunSpec, executor: Executor) -> None:
         """A finished run: compare it with its seal."""
-        with self.meter.of("S5"):
+        with self.meter.whole("S5"):
             seal = verify_seal(spec.run_root, executor)
         contracts = load_contracts(self.options.contracts)
         report = RunReport(spec.run_root / contracts.artefact_path("run_report_6B", **spec.axes.tokens()))

@@ -122,8 +122,8 @@ class Scratch:
         }
 
     def finish_unit(self, unit: int, record: Mapping[str, Any]) -> None:
-        """Make a unit's record durable: from now on it is not done again."""
-        write_json(self.record_path(unit), dict(record))
+        """Write a unit's record: from now on it is not done again."""
+        write_json(self.record_path(unit), dict(record), durable=False)
         faults.point("unit.done")
 
     def reusable(self, unit: int, live_parts: Sequence[int], scattered: bool) -> dict[str, Any] | None:
@@ -148,7 +148,7 @@ class Scratch:
     def read_shard(self, shard: int, records: Sequence[Mapping[str, Any]]) -> Columns:
         """Rows of one shard in unit order. `records`: all unit records in unit order."""
         total = sum(int(r["counts"][shard]) for r in records)
-        named = next((r["columns"] for r in records if r["columns"]), [])
+        named: list[list[str]] = next((r["columns"] for r in records if r["columns"]), [])
         out: Columns = {name: np.empty(total, dtype=np.dtype(kind)) for name, kind in named}
         part = next(p for p in range(self.parts) if shard in part_shards(self.shards, p))
         width = sum(v.dtype.itemsize for v in out.values())

@@ -35,14 +35,21 @@ def write_seal(
     datasets: Mapping[str, Mapping[str, Any]],
     executor: Executor,
 ) -> None:
-    """Write `SEAL.json`. `parts`: facts by path relative to the run root; `datasets`: summaries by id."""
-    paths = sealed_files(run_root)
+    """Write `SEAL.json`. `parts`: facts by path relative to the run root; `datasets`: summaries by id.
+
+    Parts enter with the digests under which they were journalled (their content was compared with the journal by S5 a
+    moment ago); every other file is hashed here.
+    """
+    names = {path.relative_to(run_root).as_posix(): path for path in sealed_files(run_root)}
+    others = [path for name, path in names.items() if name not in parts]
+    found = dict(zip(others, executor.map(file_sha256, others), strict=True))
     entries = []
-    for path, digest in zip(paths, executor.map(file_sha256, paths), strict=True):
-        name = path.relative_to(run_root).as_posix()
+    for name, path in names.items():
+        facts = parts.get(name)
+        digest = found[path] if facts is None else facts["file_digest"]
         entry: dict[str, Any] = {"path": name, "size_bytes": path.stat().st_size, "sha256_hex": digest}
-        if name in parts:
-            entry |= {"rows": parts[name]["rows"], "content_digest": parts[name]["content_digest"]}
+        if facts is not None:
+            entry |= {"rows": facts["rows"], "content_digest": facts["content_digest"]}
         entries.append(entry)
     write_json(
         run_root / SEAL,

@@ -55,6 +55,7 @@ def weave_states(engine: Engine, wanted: Sequence[str], forced: bool) -> None:
     todo = [s for s in WEAVE if s in wanted and (forced or not engine.report.passed(s))]
     reuse_published(engine, [s for s in WEAVE if s not in todo and engine.report.passed(s)])
     if not todo:
+        publish_evidence(engine)  # a crash may have come between the last PASS row and the evidence
         return
     demand_pass(engine, todo[0])
     if forced:
@@ -101,9 +102,7 @@ def reuse_published(engine: Engine, states: Sequence[str]) -> None:
 def _sweep(engine: Engine, sc: Scenario, group: Sequence[str], forced: bool) -> None:
     """Weave one group of states of one scenario: the scatter if it is needed, then the parts that are not done."""
     sweep = PassB(engine, sc, group)
-    todo = [
-        p for p in range(sc.parts) if forced or any(engine.reusable(sc.name, s, p) is None for s in group)
-    ]
+    todo = [p for p in range(sc.parts) if forced or any(engine.reusable(sc.name, s, p) is None for s in group)]
     catalogue = "S3" in group and (forced or engine.single_record(sc.name) is None)
     if sc.plan2 is None and ((todo and sweep.needs_census) or catalogue):
         first = PassA(engine, sc, todo, scatter=bool(todo) and sweep.needs_scatter)
@@ -164,6 +163,7 @@ def publish_state(engine: Engine, state: str) -> None:
     """Move a state's parts into place and write its PASS row."""
     demand_pass(engine, state)
     with engine.meter.of(state):
+        engine.sync_wait()
         move_into_place(_pairs(engine, state), engine.work / "intents" / f"{state}.json")
         for sc in engine.scenarios:
             remove_work(engine.work / "staging" / sc.name / state, engine.work)

@@ -40,8 +40,7 @@ POLICIES = {
     "label_rng_policy_6B": "6B.S4",
     "segment_validation_policy_6B": "6B.S5",
 }
-HEAD = "# Written by tests/tools/make_contracts.py from contracts/dictionary; `fraudloom contracts check` compares them.\n"
-DEPTH_OF_LINES = {"registry": 2, "tables": 4, "$defs": 2}
+HEAD = "# Written by tests/tools/make_contracts.py from contracts/dictionary; `fraudloom contracts check` compares.\n"
 
 
 def _emit(value: Any, indent: int, depth: int) -> str:
@@ -49,7 +48,8 @@ def _emit(value: Any, indent: int, depth: int) -> str:
     if depth == 0 or not isinstance(value, dict) or not value:
         return " " + json.dumps(value, ensure_ascii=False) + "\n"
     pad = "  " * indent
-    lines = [f"{pad}{json.dumps(k) if k.startswith('$') else k}:{_emit(v, indent + 1, depth - 1)}" for k, v in value.items()]
+    names = {k: json.dumps(k) if k.startswith("$") else k for k in value}
+    lines = [f"{pad}{names[k]}:{_emit(v, indent + 1, depth - 1)}" for k, v in value.items()]
     return "\n" * bool(indent) + "".join(lines)
 
 

@@ -122,7 +122,7 @@ def s1() -> Any:
         return a, s | {"_ordinal": ordinal * 8}
 
     return SimpleNamespace(
-        SCRATCH_COLUMNS=tuple(zip(names, kinds, strict=True)) + (("_ordinal", "int64"),),
+        SCRATCH_COLUMNS=(*zip(names, kinds, strict=True), ("_ordinal", "int64")),
         compile_plan=lambda pack, world, streams, contracts: Plan("S1", contracts, world.shards, streams),
         attach=attach,
         scatter=scatter,
@@ -244,7 +244,10 @@ def s5() -> Any:
         checks = [{"check_id": "REQ_TOY", "severity": "REQUIRED", "result": verdict}]
         report = {"overall_status": verdict, "checks": checks, "parts": len(rest["journal"])}
         return SimpleNamespace(
-            report=report, issues=pa.table({"check_id": ["REQ_TOY"][: verdict == "FAIL"]}), verdict=verdict, checks=checks
+            report=report,
+            issues=pa.table({"check_id": ["REQ_TOY"][: verdict == "FAIL"]}),
+            verdict=verdict,
+            checks=checks,
         )
 
     return SimpleNamespace(validate=validate)

@@ -10,13 +10,13 @@ from fraudloom.states.world import WorldSpec, build_world
 PACK = "name: toy\nprofile: {profile}\ndescription: no policies, for toy states\n"
 
 
-def small_world(folder: Path, arrivals: int = 4000, shards: int = 18) -> Path:
+def small_world(folder: Path, arrivals: int = 2000, shards: int = 9) -> Path:
     """Build a world of `shards` shards and row groups of 256 arrivals under `folder`; return its root."""
     pack = folder / "small-world"
     pack.mkdir(parents=True)
     source = packs_root() / "world"
     text = (source / "world_policy.yaml").read_text("utf-8")
-    for key, value in (("shards_min", shards), ("shards_from_arrivals", 1), ("group_rows", 256), ("part_rows", 1500)):
+    for key, value in (("shards_min", shards), ("shards_from_arrivals", 1), ("group_rows", 256), ("part_rows", 700)):
         text, found = re.subn(rf"(?m)^(\s+{key}:) \S+", rf"\1 {value}", text)
         assert found == 1, key
     (pack / "world_policy.yaml").write_text(text, "utf-8")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fraudloom.kernels.amounts import half_even, reference_minor, snap
+from fraudloom.kernels.amounts import half_even
 from fraudloom.kernels.campaigns import PARAM, ROUTING, SWAP
 from fraudloom.kernels.jit import helper, kernel
 from fraudloom.kernels.sampling import lognormal_truncated
@@ -380,10 +380,9 @@ def script_details(new, laws, placed, victims, streams, out):
 
 
 class Prices(NamedTuple):
-    """By row: form, style, currency, purpose int8; amount float64 (reference minor units); ending float64 uniform."""
+    """By row: form, currency, purpose int8; amount float64 (minor units wanted); ending float64 uniform."""
 
     form: np.ndarray
-    style: np.ndarray
     currency: np.ndarray
     purpose: np.ndarray
     amount: np.ndarray
@@ -392,27 +391,27 @@ class Prices(NamedTuple):
 
 @kernel
 def price_script(rows, tables, rule, minor, ref):
-    """Amounts of new flows in their currency, by the ending laws of S2.
+    """Amounts of cash and transfers among new flows, by the laws of S2; other rows are left as they are.
 
-    rows: Prices; tables: amounts.CurrencyTables; rule: amounts.AmountRule; minor, ref: int64[n], out: minor units and
-    reference minor units. Cash comes in notes, transfers in whole price units by their purpose's share.
+    rows: Prices; tables: amounts.CurrencyTables; rule: amounts.AmountRule; minor, ref: int64[n], in and out: minor
+    units and reference minor units. Cash comes in notes, transfers in whole price units by their purpose's share.
     """
     for i in range(minor.shape[0]):
         c = rows.currency[i]
-        x = rows.amount[i] / tables.ref_scale[c]
+        scale = tables.ref_scale[c]
+        x = rows.amount[i]
         u = rows.ending[i]
         if rows.form[i] == CASH:
             note = tables.note[c]
             notes = max(np.int64(1), half_even(x / note))
             if u < rule.bundle_share:
                 notes = max(np.int64(1), half_even(notes / rule.bundle)) * rule.bundle
-            most = max(np.int64(1), np.int64(rule.cash_max_ref / (note * tables.ref_scale[c])))
-            m = min(notes, most) * note
+            most = max(np.int64(1), np.int64(rule.cash_max_ref / (note * scale)))
+            minor[i] = min(notes, most) * note
         elif rows.form[i] == TRANSFER:
-            m = max(np.int64(1), half_even(x))
+            minor[i] = max(np.int64(1), half_even(x))
             if u < rule.transfer[rows.purpose[i], 2]:
-                m = max(np.int64(1), half_even(x / tables.unit[c])) * tables.unit[c]
+                minor[i] = max(np.int64(1), half_even(x / tables.unit[c])) * tables.unit[c]
         else:
-            m = snap(x, rows.style[i], c, u, tables, rule)
-        minor[i] = m
-        ref[i] = reference_minor(m, c, tables)
+            continue
+        ref[i] = max(np.int64(1), half_even(minor[i] * scale))

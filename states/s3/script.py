@@ -10,6 +10,7 @@ import numpy as np
 from fraudloom.kernels import campaigns as kc
 from fraudloom.kernels import overlay as ko
 from fraudloom.kernels import payment_codes as pc
+from fraudloom.kernels.amounts import snap_amounts
 from fraudloom.kernels.idmap import encode_ids
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s3.policy import FORMS, Array
@@ -205,14 +206,19 @@ def _place(p2: Plan2, cols: Columns, placed: ko.Placed) -> None:
 
 
 def _price(p2: Plan2, cols: Columns, fresh: Fresh, placed: ko.Placed, shown: ko.Shown) -> None:
+    """Amounts through the merchant's ending law; cash in notes and transfers as S2 makes them."""
     from fraudloom.states import s2
 
-    own = p2.plan.pools.tables["merchants_1A"]["ending_style"][placed.merchant - 1]
-    style = np.where(p2.plan.laws.round_ending[fresh.rows.type], pc.STYLE_ROUND, own).astype(np.int8)
-    rows = ko.Prices(placed.form, style, cols["currency"], shown.purpose, shown.amount, shown.ending)
+    plan = p2.plan
+    own = plan.pools.tables["merchants_1A"]["ending_style"][placed.merchant - 1]
+    style = np.where(plan.laws.round_ending[fresh.rows.type], pc.STYLE_ROUND, own).astype(np.int8)
+    currency = cols["currency"]
+    wanted = shown.amount / plan.s2.currency.ref_scale[currency]
     minor, ref = np.empty(len(own), np.int64), np.empty(len(own), np.int64)
-    ko.price_script(rows, p2.plan.s2.currency, p2.plan.s2.amount, minor, ref)
-    s2.set_amounts(p2.plan.s2, cols, minor, ref)
+    snap_amounts(wanted, style, currency, shown.ending, plan.s2.currency, plan.s2.amount, minor, ref)
+    rows = ko.Prices(placed.form, currency, shown.purpose, wanted, shown.ending)
+    ko.price_script(rows, plan.s2.currency, plan.s2.amount, minor, ref)
+    s2.set_amounts(plan.s2, cols, minor, ref)
 
 
 def _checked(asked: Array, right: Array) -> Array:

@@ -136,18 +136,26 @@ def redo_rows(p2: Plan2, flows: Columns, fresh: Array) -> Array:
     return out
 
 
-def _redo(p2: Plan2, world: Any, flows: Columns, redo: Array, blocks: Any, busy: Any, replay: EvidenceArray) -> None:
-    """Decide and settle the rows of `redo` again, in place.
+def household_rows(p2: Plan2, flows: Columns, redo: Array) -> Array:
+    """Rows of households with a row to redo, and of the devices of such rows: int64[m].
 
-    The issuer's history is that of account, card and customer device, all within a household: only the flows of
-    households with a row to redo are looked at, which gives the same bits as looking at the whole shard.
+    The issuer's history is that of account, card and device. Accounts and cards lie within a household; a device may be
+    used by others (a till, a stranger's), but of those flows the history keeps no more than their instants: looking at
+    these rows gives the same bits as looking at the whole shard.
     """
-    from fraudloom.states import s2
-
     cohort = p2.plan.pools.tables["s1_party_base_6A"]["cohort_id"][flows["party_id"] - 1]
     met = np.zeros(int(cohort.max(initial=0)) + 1, np.bool_)
     met[cohort[redo]] = True
-    rows = np.flatnonzero(met[cohort])
+    used = np.zeros(int(flows["device_id"].max(initial=0)) + 1, np.bool_)
+    used[flows["device_id"][redo]] = True
+    return np.flatnonzero(met[cohort] | used[flows["device_id"]])
+
+
+def _redo(p2: Plan2, world: Any, flows: Columns, redo: Array, blocks: Any, busy: Any, replay: EvidenceArray) -> None:
+    """Decide and settle the rows of `redo` again, in place."""
+    from fraudloom.states import s2
+
+    rows = household_rows(p2, flows, redo)
     names = {c.name for c in p2.plan.contracts.dataset(BASE).columns} - {"session_id", "arrival_seq", "tz", "mcc"}
     part = {k: flows[k][rows] for k in sorted(names)} | {"_ordinal": flows["_ordinal"][rows]}
     again = np.flatnonzero(redo[rows])

@@ -1,0 +1,1 @@
+"""Every published row of a small run, recomputed in plain Python."""

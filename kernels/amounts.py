@@ -57,7 +57,8 @@ class AmountTables(NamedTuple):
 
 class AmountRule(NamedTuple):
     """median float64[5] by channel; kind, sigma float64[3] by party kind; z_low, z_high: normal CDF at the bounds;
-    transfer float64[purposes, 3]: median, sigma, whole; endings float64[styles, 3]: cumulative shares; the rest scalars."""
+    transfer float64[purposes, 3]: median, sigma, whole; endings float64[styles, 3]: cumulative shares; others
+    scalar."""
 
     median: np.ndarray
     kind: np.ndarray
@@ -86,8 +87,8 @@ def half_even(x):
 def snap(x, style, u, end99, end95, end00, unit, off99, off95, step):
     """Minor units after the merchant's ending law.
 
-    x: float64 minor units; style: code; u: float64 in (0, 1); end99, end95, end00: cumulative shares of the style; unit,
-    off99, off95: minor units of the currency; step: units.
+    x: float64 minor units; style: code; u: float64 in (0, 1); end99, end95, end00: cumulative shares of the style;
+    unit, off99, off95: minor units of the currency; step: units.
     """
     units = max(np.int64(1), half_even(x / unit))
     if style == pc.STYLE_ONLINE and units >= 4 * step:
@@ -121,9 +122,8 @@ def price_flows(k, tables, t, rule, keys, evidence, minor, ref):
     pinned, channel, currency, purpose, goodwill = k.pinned, k.channel, k.currency, k.purpose, k.goodwill
     merchant_median, styles, kinds = tables.merchant_median, tables.style, tables.party_kind
     party_level, price_level = tables.party_level, tables.price_level
-    per_major, ref_major, scale, units, off99, off95, notes_of = (
-        *(t.minor, t.ref_major, t.ref_scale, t.unit, t.off99, t.off95, t.note),
-    )
+    per_major, ref_major, scale, units, off99, off95 = t.minor, t.ref_major, t.ref_scale, t.unit, t.off99, t.off95
+    notes_of = t.note
     median, by_kind, sigma, transfer, ends = rule.median, rule.kind, rule.sigma, rule.transfer, rule.endings
     for i in range(ordinal.shape[0]):
         base = ordinal[i] * 3
@@ -174,7 +174,7 @@ def price_flows(k, tables, t, rule, keys, evidence, minor, ref):
 
 @kernel
 def snap_amounts(x, style, currency, u, t, rule, minor, ref):
-    """Amounts given in minor units, put through the ending law: minor[i] = snap(x[i], ...), ref[i] its reference amount.
+    """Amounts in minor units put through the ending law: minor[i] = snap(x[i], ...), ref[i] its reference amount.
 
     x, u: float64[n]; style, currency: int8[n]; t: CurrencyTables; rule: AmountRule; minor, ref: int64[n].
     """

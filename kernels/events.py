@@ -16,8 +16,8 @@ DIGITS = 1 << 11
 
 
 class FlowColumns(NamedTuple):
-    """What events follow from, per flow: ordinal, ts, sent, response_ts, clear_ts, refund_ts, reversal_ts, amount,
-    cleared, refunded, reversed int64[n]; flow_type, first, response, step, attempts, channel int8[n]; trace int32[n]."""
+    """What events follow from: ordinal, ts, sent, response_ts, clear_ts, refund_ts, reversal_ts, amount, cleared,
+    refunded, reversed int64[n]; flow_type, first, response, step, attempts, channel int8[n]; trace int32[n]."""
 
     ordinal: np.ndarray
     ts: np.ndarray

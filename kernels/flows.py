@@ -39,12 +39,12 @@ class GroupRule(NamedTuple):
 
 class FlowGroups(NamedTuple):
     """Outputs of `assign_flows`: flow int64[n] (row of the arrival's flow), rank int16[n]; of which the first `flows`
-    entries of first int64[n] (arrival row), count int16[n] and goodwill bool[n] hold the flows."""
+    entries of first int64[n] (arrival row), size int16[n] and goodwill bool[n] hold the flows."""
 
     flow: np.ndarray
     rank: np.ndarray
     first: np.ndarray
-    count: np.ndarray
+    size: np.ndarray
     goodwill: np.ndarray
 
 
@@ -55,36 +55,40 @@ def assign_flows(a, rule, keys, evidence, last, out):
     a: ArrivalColumns; rule: GroupRule; last: int64[sessions] scratch, filled with -1; out: FlowGroups.
     Draws: D_ASSIGN at 2 x ordinal (join) and + 1 (goodwill).
     """
+    ordinal, ts, session, merchant, instrument = a.ordinal, a.ts, a.session, a.merchant, a.instrument
+    series, channel, pinned, p_merge, p_goodwill = a.series, a.channel, a.pinned, rule.merge, rule.goodwill
+    flow, rank, first, count, given = out.flow, out.rank, out.first, out.size, out.goodwill
     flows = 0
-    for i in range(a.ts.shape[0]):
-        u_join = draw(keys, D_ASSIGN, a.ordinal[i] * 2, evidence)
-        u_credit = draw(keys, D_ASSIGN, a.ordinal[i] * 2 + 1, evidence)
-        c = a.channel[i]
-        alone = a.pinned[i] or a.series[i] != 0
-        goodwill = not alone and u_credit < rule.goodwill[c]
+    for i in range(ts.shape[0]):
+        u_join = draw(keys, D_ASSIGN, ordinal[i] * 2, evidence)
+        u_credit = draw(keys, D_ASSIGN, ordinal[i] * 2 + 1, evidence)
+        c = channel[i]
+        alone = pinned[i] or series[i] != 0
+        goodwill = not alone and u_credit < p_goodwill[c]
         alone = alone or goodwill
-        f = last[a.session[i]]
-        if not alone and f >= 0 and u_join < rule.merge[c] and out.count[f] < rule.most:
-            j = out.first[f]
-            same = a.merchant[i] == a.merchant[j] and a.instrument[i] == a.instrument[j] and c == a.channel[j]
-            if same and a.ts[i] - a.ts[j] <= rule.window_us:
-                out.flow[i] = f
-                out.rank[i] = out.count[f]
-                out.count[f] += 1
+        f = last[session[i]]
+        if not alone and f >= 0 and u_join < p_merge[c] and count[f] < rule.most:
+            j = first[f]
+            same = merchant[i] == merchant[j] and instrument[i] == instrument[j] and c == channel[j]
+            if same and ts[i] - ts[j] <= rule.window_us:
+                flow[i] = f
+                rank[i] = count[f]
+                count[f] += 1
                 continue
-        out.flow[i] = flows
-        out.rank[i] = 0
-        out.first[flows] = i
-        out.count[flows] = 1
-        out.goodwill[flows] = goodwill
-        last[a.session[i]] = -1 if alone else flows
+        flow[i] = flows
+        rank[i] = 0
+        first[flows] = i
+        count[flows] = 1
+        given[flows] = goodwill
+        last[session[i]] = -1 if alone else flows
         flows += 1
     return flows
 
 
 class PayeeTables(NamedTuple):
     """Payee lists: start int64[parties + 1] into account int64, bank int32, country, purpose int8; home int8[parties]
-    (country of the payer); rank_cum float64[longest] (cumulative weights of places); fresh: int64, id below new handles."""
+    (country of the payer); rank_cum float64[longest] (cumulative weights of places); fresh: int64, id below new
+    handles."""
 
     start: np.ndarray
     account: np.ndarray
@@ -113,7 +117,7 @@ class PayeeRule(NamedTuple):
 
 
 class PayeeColumns(NamedTuple):
-    """Payee columns of flows: account int64, bank int32, country int8 (-1 null), fresh bool, purpose int8, check int8."""
+    """Payee columns: account int64, bank int32, country int8 (-1 null), fresh bool, purpose int8, check int8."""
 
     account: np.ndarray
     bank: np.ndarray

@@ -53,8 +53,9 @@ class Requests(NamedTuple):
 
 class History(NamedTuple):
     """State: card_f float64[cards, 4], card_i int64[cards, 5], seen uint64[cards, 4] (merchants), account_f
-    float64[accounts, 3], account_i int64[accounts, 2], devices uint64[accounts], device_f float64[devices], device_i
-    int64[devices]; funds float64[accounts] (reference minor units). Zeros at the start, spent = initial share x funds."""
+    float64[accounts, 3], account_i int64[accounts, 2], devices uint64[accounts], device_f float64[devices],
+    device_i int64[devices]; funds float64[accounts] (reference minor units). Zeros at the start, spent = initial
+    share x funds."""
 
     card_f: np.ndarray
     card_i: np.ndarray
@@ -86,11 +87,12 @@ class HistoryRule(NamedTuple):
 
 
 class DecideRule(NamedTuple):
-    """coef float64[4, features]; thresholds int64[4, 4] alert, decline, again, block; step float64[5, 6] by channel (intercept,
-    large, risk, exempt, regulated, new payee); shares and laws as in issuer_policy_6B; funds, soft float64[6]; hazard_cum
-    float64[6, k] with code int8[6, k]; reissue float64[2, 4] median, sigma, lo, hi in microseconds (card, virtual);
-    latency float64[issuers, 5]: median ms, then CDF at lo, at the timer, at lo, at the cash timer; outages: start int64
-    [issuers + 1] into outage int64[m, 3] (from, to, end of the trouble after it)."""
+    """coef float64[4, features]; thresholds int64[4, 4] alert, decline, again, block; step float64[5, 6] by channel
+    (intercept, large, risk, exempt, regulated, new payee); shares and laws as in issuer_policy_6B; funds, soft
+    float64[6]; hazard_cum float64[6, k] with code int8[6, k]; reissue float64[2, 4] median, sigma, lo, hi in
+    microseconds (card, virtual); latency float64[issuers, 5]: median ms, then CDF at lo, at the timer, at lo, at
+    the cash timer; outages: start int64 [issuers + 1] into outage int64[m, 3] (from, to, end of the trouble after
+    it)."""
 
     coef: np.ndarray
     thresholds: np.ndarray
@@ -131,8 +133,8 @@ class Blocks(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """Columns written by the issuer: score int16; decision, first, response, responder, attempts, step, block, three_ds,
-    flow_type, outcome, payment int8; alerted bool; latency_ms, trace int32 (all [n])."""
+    """Columns written by the issuer: score int16; decision, first, response, responder, attempts, step, block,
+    three_ds, flow_type, outcome, payment int8; alerted bool; latency_ms, trace int32 (all [n])."""
 
     score: np.ndarray
     decision: np.ndarray
@@ -155,26 +157,22 @@ class Decided(NamedTuple):
 def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
     """Decide flows in the given order; rows outside `redo` keep their columns and only feed the history.
 
-    order: int64[n], rows by (ts, ordinal); redo: bool[n]; r: Requests; h: History, changed in place; hrule: HistoryRule;
-    rule: DecideRule; blocks: Blocks; o: Decided. Draws: D_ISSUER, 10 per row of redo: 0 noise, 1 funds, 2 other code,
-    3 challenge, 4 its result, 5 retry, 6 its result, 7 availability, 8 latency, 9 block. A row outside redo that began
-    a block reads slot 9 again, unaccounted: it was accounted when the row was decided.
+    order: int64[n], rows by (ts, ordinal); redo: bool[n]; r: Requests; h: History, changed in place; hrule:
+    HistoryRule; rule: DecideRule; blocks: Blocks; o: Decided. Draws: D_ISSUER, 10 per row of redo: 0 noise, 1
+    funds, 2 other code, 3 challenge, 4 its result, 5 retry, 6 its result, 7 availability, 8 latency, 9 block. A row
+    outside redo that began a block reads slot 9 again, unaccounted: it was accounted when the row was decided.
     """
     logits, ordinals, stamps, merchants, cities, refs = r.logit, r.ordinal, r.ts, r.merchant, r.city, r.amount_ref
-    issuers, channels, entries, exemptions, cvvs, kinds, schemes = (
-        *(r.issuer, r.channel, r.entry, r.exemption, r.cvv, r.kind, r.scheme),
-    )
-    new_payees, pins, credits_, accounts, cards, devices, unit = (
-        *(r.new_payee, r.pinned, r.credit, r.account, r.card, r.device, r.unit),
-    )
+    issuers, channels, entries, exemptions, cvvs, kinds = r.issuer, r.channel, r.entry, r.exemption, r.cvv, r.kind
+    schemes = r.scheme
+    new_payees, pins, credits_, accounts, cards, devices = r.new_payee, r.pinned, r.credit, r.account, r.card, r.device
+    unit = r.unit
     card_f, card_i, seen, account_f, account_i = h.card_f, h.card_i, h.seen, h.account_f, h.account_i
     bound, device_f, device_i, funds = h.devices, h.device_f, h.device_i, h.funds
-    coef, thresholds, step_law, retry_share, retry_success = (
-        *(rule.coef, rule.thresholds, rule.step, rule.retry_share, rule.retry_success),
-    )
-    short_p, soft_p, hazard_cum, hazard_code, reissue = (
-        *(rule.funds, rule.soft, rule.hazard_cum, rule.hazard_code, rule.reissue),
-    )
+    coef, thresholds, step_law, retry_share = rule.coef, rule.thresholds, rule.step, rule.retry_share
+    retry_success = rule.retry_success
+    short_p, soft_p, hazard_cum, hazard_code = rule.funds, rule.soft, rule.hazard_cum, rule.hazard_code
+    reissue = rule.reissue
     latencies, timers, outage_start, outages = rule.latency, rule.timer_ms, rule.outage_start, rule.outage
     begins, ends, held_kind, held_lo, held_hi = blocks.begin, blocks.end, blocks.kind, blocks.lo, blocks.hi
     o_score, o_decision, o_first, o_response, o_responder = o.score, o.decision, o.first, o.response, o.responder

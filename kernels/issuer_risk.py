@@ -31,8 +31,8 @@ EMPTY = np.int64(-(1 << 63))
 
 
 class Observed(NamedTuple):
-    """Observables of flows for the score: ts, merchant, ip, amount_ref int64[n]; channel, entry, cvm, three_ds, cvv, avs,
-    issuer_country, merchant_country, payee_country (-1 none), name_check int8[n]; new_payee bool[n]."""
+    """Observables of flows for the score: ts, merchant, ip, amount_ref int64[n]; channel, entry, cvm, three_ds, cvv,
+    avs, issuer_country, merchant_country, payee_country (-1 none), name_check int8[n]; new_payee bool[n]."""
 
     ts: np.ndarray
     merchant: np.ndarray

@@ -1,4 +1,4 @@
-"""When flows are answered, cleared, reversed and refunded, and for how much (contracts/laws/s2.md, sections 6 and 7)."""
+"""When flows are answered, cleared, reversed and refunded, and for how much (contracts/laws/s2.md, 6 and 7)."""
 
 from typing import NamedTuple
 
@@ -105,8 +105,8 @@ def time_auth(rows, a, t, keys, evidence, sent, response_ts, trace):
 
 
 class SettleColumns(NamedTuple):
-    """ordinal, response_ts, amount (minor), merchant, series int64[n]; channel, currency, country (of the outlet) int8[n];
-    pinned, alerted bool[n]; settled bool[n]: approved and not a credit."""
+    """ordinal, response_ts, amount (minor), merchant, series int64[n]; channel, currency, country (of the outlet)
+    int8[n]; pinned, alerted bool[n]; settled bool[n]: approved and not a credit."""
 
     ordinal: np.ndarray
     response_ts: np.ndarray
@@ -123,10 +123,10 @@ class SettleColumns(NamedTuple):
 
 class SettleRule(NamedTuple):
     """reversal, refund float64[5] by channel (BANK_RAIL in reversal: returned); full, partial, late, fuel float64; tip
-    float64[2] (elsewhere, tipping countries); style int8 and tips bool by merchant - 1; tipping bool[countries]; laws as
-    in AuthTimes; cutoff_us, batch_us, jitter_us int64; lag_cum float64[4]; late_days, second_days int64[2]; bounds
-    float64[3, 2]: tip, fuel, refund shares; first_day int64; day_slot int32[countries, days]: business days before a
-    day; business int32[countries, slots]: the day of each."""
+    float64[2] (elsewhere, tipping countries); style int8 and tips bool by merchant - 1; tipping bool[countries];
+    laws as in AuthTimes; cutoff_us, batch_us, jitter_us int64; lag_cum float64[4]; late_days, second_days int64[2];
+    bounds float64[3, 2]: tip, fuel, refund shares; first_day int64; day_slot int32[countries, days]: business days
+    before a day; business int32[countries, slots]: the day of each."""
 
     reversal: np.ndarray
     refund: np.ndarray
@@ -152,7 +152,7 @@ class SettleRule(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """clear_ts, refund_ts, reversal_ts, cleared, refunded, reversed int64[n]; outcome, payment int8[n]; trace int32[n]."""
+    """clear_ts, refund_ts, reversal_ts, cleared, refunded, reversed int64[n]; outcome, payment int8; trace int32."""
 
     clear_ts: np.ndarray
     refund_ts: np.ndarray
@@ -181,15 +181,12 @@ def settle_flows(rows, c, rule, currencies, amounts, keys, evidence, o):
     or share, 2 ending of a partial refund.
     """
     ordinal, answered, amounts_due, merchants, series = c.ordinal, c.response_ts, c.amount, c.merchant, c.series
-    channels, currency, countries, pins, alerts, settled = (
-        *(c.channel, c.currency, c.country, c.pinned, c.alerted, c.settled),
-    )
-    p_back, p_refund, p_tip, styles, tips, tipping = (
-        *(rule.reversal, rule.refund, rule.tip, rule.style, rule.tips, rule.tipping),
-    )
-    laws, lag_cum, late_days, second_days, bounds = (
-        *(rule.laws, rule.lag_cum, rule.late_days, rule.second_days, rule.bounds),
-    )
+    channels, currency, countries, pins, alerts = c.channel, c.currency, c.country, c.pinned, c.alerted
+    settled = c.settled
+    p_back, p_refund, p_tip, styles, tips = rule.reversal, rule.refund, rule.tip, rule.style, rule.tips
+    tipping = rule.tipping
+    laws, lag_cum, late_days, second_days = rule.laws, rule.lag_cum, rule.late_days, rule.second_days
+    bounds = rule.bounds
     day_slot, business, ends = rule.day_slot, rule.business, amounts.endings
     unit, off99, off95 = currencies.unit, currencies.off99, currencies.off95
     clear_ts, refund_ts, reversal_ts, cleared, refunded = o.clear_ts, o.refund_ts, o.reversal_ts, o.cleared, o.refunded

@@ -9,6 +9,7 @@ frame: every column of s2_flow_anchor_baseline_6B, or more, and `_ordinal`):
 - `decide(plan, world, flows, redo, blocks, busy, evidence)`: the issuer, in time order, rows of `redo` only;
 - `settle(plan, world, flows, rows, evidence)`: times and settlement of decided rows;
 - `build_events(plan, flows, evidence)`: events of any rows;
+- `prove_events(flows, events, settlement)`: invariants 1 to 4, for an overlay's frame too.
 """
 
 from fraudloom.states.s2.busy import busy_add, busy_merge, busy_new
@@ -25,6 +26,7 @@ from fraudloom.states.s2.frame import (
     set_amounts,
 )
 from fraudloom.states.s2.plan import S2Plan, compile_plan
+from fraudloom.states.s2.prove import expected_draws, prove, prove_draws, prove_events
 from fraudloom.states.s2.settle import build_events, settle
 from fraudloom.states.s2.weave import weave
 
@@ -42,10 +44,14 @@ __all__ = [
     "decide",
     "derive",
     "ending_amounts",
+    "expected_draws",
     "no_blocks",
     "observe",
     "plan_flows",
     "price",
+    "prove",
+    "prove_draws",
+    "prove_events",
     "requested_three_ds",
     "set_amounts",
     "settle",

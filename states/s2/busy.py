@@ -6,7 +6,7 @@ import numpy as np
 
 from fraudloom.kernels.busy import count_busy
 from fraudloom.states.s2.plan import S2Plan
-from fraudloom.states.s2.tables import Array
+from fraudloom.states.s2.tables import Array, own
 from fraudloom.tables import Columns
 
 Busy = dict[str, Array]
@@ -23,10 +23,11 @@ def busy_new(plan: S2Plan) -> Busy:
 
 def busy_add(plan: S2Plan, attached: Columns, busy: Busy) -> None:
     """Add rows that have ts_utc, merchant_id and ip_id: attached arrivals, or flows that an overlay plans."""
+    ts, merchant, ip = (own(attached[name]).astype(np.int64, copy=False) for name in ("ts_utc", "merchant_id", "ip_id"))
     count_busy(
-        attached["ts_utc"],
-        attached["merchant_id"],
-        attached["ip_id"],
+        ts,
+        merchant,
+        ip,
         plan.world.start_us,
         plan.merchant_slot,
         plan.ip_slot,

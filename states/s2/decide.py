@@ -1,4 +1,4 @@
-"""The issuer over a shard: history from every flow, decisions for the rows asked for (section 5 of contracts/laws/s2.md)."""
+"""The issuer over a shard: history from every flow, decisions for the rows asked for (contracts/laws/s2.md, 5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fraudloom.kernels.payment_codes import CARD_CREDIT
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s2.frame import instrument_facts, time_rows
 from fraudloom.states.s2.plan import S2Plan
-from fraudloom.states.s2.tables import Array
+from fraudloom.states.s2.tables import Array, own_columns
 from fraudloom.tables import Columns
 
 Busy = dict[str, Array]
@@ -39,7 +39,8 @@ class BlockList:
 
 def no_blocks() -> BlockList:
     """An empty list."""
-    return BlockList(*(np.zeros(0, np.int64) for _ in range(3)), np.zeros(0, np.int8))
+    none = np.zeros(0, np.int64)
+    return BlockList(none, none.copy(), none.copy(), np.zeros(0, np.int8))
 
 
 def _local(ids: Array) -> tuple[Array, int]:
@@ -159,14 +160,10 @@ def decide(
     """
     if not len(flows["_ordinal"]):
         return
+    own_columns(flows)
     account, accounts = _local(flows["account_id"])
     card, cards = _local(np.where(flows["instrument_id"] > 0, flows["instrument_id"], -flows["account_id"]))
     device, devices = _local(flows["device_id"])
-    columns = []
-    for name in DECIDED:
-        if not flows[name].flags.writeable or not flows[name].flags.c_contiguous:
-            flows[name] = np.ascontiguousarray(flows[name]).copy()
-        columns.append(flows[name])
     ki.issuer_decide(
         time_rows(flows["ts_utc"], flows["_ordinal"]),
         np.asarray(redo, np.bool_),
@@ -177,5 +174,5 @@ def decide(
         _blocks(blocks or no_blocks(), flows, card, cards),
         plan.keys,
         evidence,
-        ki.Decided(*columns),
+        ki.Decided(*(flows[name] for name in DECIDED)),
     )

@@ -12,7 +12,7 @@ from fraudloom.kernels.idmap import encode_ids
 from fraudloom.kernels.payment_codes import CARD_CREDIT, T_GOODWILL, T_MERGED, TDS_CHALLENGED, TDS_FRICTIONLESS
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s2.plan import S2Plan
-from fraudloom.states.s2.tables import Array
+from fraudloom.states.s2.tables import Array, own_columns
 from fraudloom.tables import Columns, empty_columns
 
 FLOWS = "s2_flow_anchor_baseline_6B"
@@ -56,7 +56,11 @@ def _group(plan: S2Plan, arrivals: Columns, sessions: int, evidence: EvidenceArr
         pinned=arrivals["pinned_instrument_id"] > 0,
     )
     groups = kf.FlowGroups(
-        *(np.empty(n, t) for t in (np.int64, np.int16, np.int64, np.int16)), np.empty(n, np.bool_)
+        flow=np.empty(n, np.int64),
+        rank=np.empty(n, np.int16),
+        first=np.empty(n, np.int64),
+        size=np.empty(n, np.int16),
+        goodwill=np.empty(n, np.bool_),
     )
     last = np.full(sessions, -1, np.int64)
     flows = int(kf.assign_flows(columns, plan.group, plan.keys, evidence, last, groups))
@@ -86,7 +90,8 @@ def derive(plan: S2Plan, flows: Columns) -> None:
     flows["merchant_country"] = w.city_country[flows["city_id"] - 1]
     account = w.account_issuer[flows["account_id"] - 1]
     flows["issuer_id"] = np.where(held, w.instruments["issuer_id"][row], account) if some else account
-    flows["bin"] = np.where(held, w.instruments["bin"][row], 0).astype(np.int32) if some else np.zeros_like(flows["bin"])
+    numbers = np.where(held, w.instruments["bin"][row], 0) if some else np.zeros(len(row))
+    flows["bin"] = numbers.astype(np.int32)
 
 
 def observe(plan: S2Plan, flows: Columns, evidence: EvidenceArray) -> None:
@@ -132,7 +137,7 @@ def set_amounts(plan: S2Plan, flows: Columns, minor: Array, ref: Array) -> None:
 
 
 def price(plan: S2Plan, flows: Columns, pinned: Array, goodwill: Array, evidence: EvidenceArray) -> None:
-    """Set the amounts of every row by the law of section 3. pinned: int64[n] minor units (0 none); goodwill: bool[n]."""
+    """Set the amounts of every row (law, section 3). pinned: int64[n] minor units (0 none); goodwill: bool[n]."""
     keys = AmountKeys(
         ordinal=flows["_ordinal"],
         series=flows["series_key"],
@@ -161,20 +166,20 @@ def ending_amounts(plan: S2Plan, merchant: Array, currency: Array, minor: Array,
     return out, ref
 
 
-def plan_flows(
-    plan: S2Plan, arrivals: Columns, sessions: Columns, evidence: EvidenceArray
-) -> tuple[Columns, Columns]:
+def plan_flows(plan: S2Plan, arrivals: Columns, sessions: Columns, evidence: EvidenceArray) -> tuple[Columns, Columns]:
     """(flows in (ts, ordinal) order, links): every column up to what the request shows; the issuer's are still null.
 
     Rows stand in the order of their first arrival; `_ordinal`, `_arrival_ordinal` and `_session_ordinal` are set.
     """
+    arrivals = dict(arrivals)
+    own_columns(arrivals)
     groups, m = _group(plan, arrivals, len(sessions["session_id"]), evidence)
     first = groups.first[:m]
     flows = empty_columns(plan.contracts.dataset(FLOWS), m)
     for name in CARRIED:
         flows[name] = arrivals[name][first]
     flows["tz"] = arrivals["zone_representation"][first]
-    flows["arrival_count"] = groups.count[:m].copy()
+    flows["arrival_count"] = groups.size[:m].copy()
     flows["is_pinned"] = arrivals["pinned_instrument_id"][first] > 0
     flows["_arrival_ordinal"] = arrivals["_ordinal"][first]
     flows["_ordinal"] = flows["_arrival_ordinal"] * 8

@@ -158,8 +158,16 @@ def _payees(doc: Doc, contracts: Contracts, w: WorldTables) -> tuple[PayeeRule, 
         abroad=np.flatnonzero(members(contracts, "country_iso", doc["regions"]["sca"])).astype(np.int8),
     )
     fresh = max(int(w.payees["payee_account_id"].max(initial=0)), len(w.account_issuer))
-    columns = [w.payees[c] for c in ("payee_account_id", "payee_bank_id", "payee_country", "purpose")]
-    tables = PayeeTables(w.payee_start, *columns, w.parties["country_iso"], cumulative(weights), fresh)
+    tables = PayeeTables(
+        start=w.payee_start,
+        account=w.payees["payee_account_id"],
+        bank=w.payees["payee_bank_id"],
+        country=w.payees["payee_country"],
+        purpose=w.payees["purpose"],
+        home=w.parties["country_iso"],
+        rank_cum=cumulative(weights),
+        fresh=fresh,
+    )
     return rule, tables
 
 
@@ -291,7 +299,8 @@ def _split(timing: Doc, amount: Doc, timer_us: Array) -> SplitRule:
         for k in ("first_response_s", "challenge_s", "resend_s")
     ]
     shipment = amount["settlement"]["first_shipment"]
-    return SplitRule(*places, np.array([float(shipment["lo"]), float(shipment["hi"])]), timer_us)
+    first, challenge, resend = places
+    return SplitRule(first, challenge, resend, np.array([float(shipment["lo"]), float(shipment["hi"])]), timer_us)
 
 
 def _check(decisions: Decisions, settlement: bool) -> None:

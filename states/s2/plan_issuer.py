@@ -139,7 +139,8 @@ def decide_rule(doc: Doc, timing: Doc, contracts: Contracts, streams: Streams, w
 def usual_census(doc: Doc, contracts: Contracts, w: WorldTables) -> tuple[Array, Array, Array]:
     """(merchant_slot int32[merchants], ip_slot int32[ips], usual float64[slots]).
 
-    Merchants: the most arrivals first, ties to the lower id, those with none left out. Addresses: of shared groups, by id.
+    Merchants: the most arrivals first, ties to the lower id, those with none left out. Addresses: of shared groups,
+    by id.
     """
     totals = w.arrivals_total
     order = np.argsort(-totals, kind="stable")[: int(doc["merchants"])]

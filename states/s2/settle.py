@@ -11,7 +11,7 @@ from fraudloom.kernels import settle as ks
 from fraudloom.kernels.payment_codes import CARD_CREDIT, RC_00
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s2.plan import S2Plan
-from fraudloom.states.s2.tables import Array
+from fraudloom.states.s2.tables import Array, own, own_columns
 from fraudloom.tables import Columns
 
 _AUTH = {
@@ -53,9 +53,7 @@ def settle(plan: S2Plan, world: Any, flows: Columns, rows: Array, evidence: Evid
     SETTLED_AMOUNT for every given row; a pack without settlement draws AUTH_TIME only and leaves the rest null.
     """
     rows = np.asarray(rows, np.int64)
-    for name in ("auth_sent_utc", "response_ts_utc", *_SETTLED):
-        if not flows[name].flags.writeable or not flows[name].flags.c_contiguous:
-            flows[name] = np.ascontiguousarray(flows[name]).copy()
+    own_columns(flows)
     auth = ks.AuthColumns(**{k: flows[v] for k, v in _AUTH.items()})
     sent, answered = flows["auth_sent_utc"], flows["response_ts_utc"]
     ks.time_auth(rows, auth, plan.auth, plan.keys, evidence, sent, answered, flows["branch_trace"])
@@ -84,7 +82,7 @@ def build_events(plan: S2Plan, flows: Columns, evidence: EvidenceArray) -> Colum
     Returns the columns of s2_event_stream_baseline_6B and `_flow_row` (int64, row in `flows`), in (ts_utc, flow_id,
     event_seq) order. Draws EVENT_SPLIT for every given row (none in a pack without settlement).
     """
-    f = ke.FlowColumns(**{k: flows[v] for k, v in _EVENT.items()})
+    f = ke.FlowColumns(**{k: own(flows[v]) for k, v in _EVENT.items()})
     n = len(f.ts)
     start = np.zeros(n + 1, np.int64)
     ke.count_events(f, not plan.settlement, start)

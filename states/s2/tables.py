@@ -21,6 +21,17 @@ def table(world: Any, dataset_id: str) -> Columns:
     return columns
 
 
+def own(values: Array) -> Array:
+    """The array itself when it is writeable and contiguous, else a copy: kernels are compiled for one kind of array."""
+    return values if values.flags.writeable and values.flags.c_contiguous else np.array(values)
+
+
+def own_columns(columns: Columns) -> None:
+    """`own` for every column, in place (columns read back from parts may be views of Arrow memory)."""
+    for name, values in columns.items():
+        columns[name] = own(values)
+
+
 @dataclass(frozen=True)
 class WorldTables:
     """What S2 gathers from, and the calendar as business-day numbers (`kernels.settle.SettleRule`)."""
@@ -69,15 +80,22 @@ def business_days(calendar: Columns, countries: int) -> tuple[int, int, Array, A
     days = int(day.max()) - first + 1
     works = np.zeros((countries, days), np.bool_)
     works[calendar["country_iso"], day - first] = calendar["is_business_day"]
-    day_slot = (np.cumsum(works, axis=1) - works).astype(np.int32)
-    most = max(1, int(works.sum(axis=1).max()))
+    before: Array = np.cumsum(works, axis=1)
+    day_slot = (before - works).astype(np.int32)
+    most = max(1, int(before.max(initial=0)))
     business = np.full((countries, most), first + days - 1, np.int32)
     for c in range(countries):
-        own = np.flatnonzero(works[c]) + first
-        business[c, : len(own)] = own
-        if len(own):
-            business[c, len(own) :] = own[-1]
+        open_days = np.flatnonzero(works[c]) + first
+        business[c, : len(open_days)] = open_days
+        if len(open_days):
+            business[c, len(open_days) :] = open_days[-1]
     return first, days, day_slot, business
+
+
+def _owned(world: Any, dataset_id: str) -> Columns:
+    columns = dict(table(world, dataset_id))
+    own_columns(columns)
+    return columns
 
 
 def world_tables(world: Any) -> WorldTables:
@@ -85,23 +103,23 @@ def world_tables(world: Any) -> WorldTables:
     cities = table(world, "cities_1B")
     accounts = table(world, "s2_account_base_6A")
     ips = table(world, "s4_ip_base_6A")
-    payees = table(world, "payees_6A")
-    parties = table(world, "s1_party_base_6A")
+    payees = _owned(world, "payees_6A")
+    parties = _owned(world, "s1_party_base_6A")
     countries = int(table(world, "calendar_3B")["country_iso"].max(initial=0)) + 1
     first, days, day_slot, business = business_days(table(world, "calendar_3B"), countries)
     return WorldTables(
-        merchants=table(world, "merchants_1A"),
+        merchants=_owned(world, "merchants_1A"),
         arrivals_total=table(world, "merchant_class_profile_5A")["arrivals_total"],
         city_country=cities["country_iso"],
-        price_level=cities["price_level"],
+        price_level=own(cities["price_level"]),
         unit=np.stack([cities["unit_x"], cities["unit_y"], cities["unit_z"]], axis=1),
         parties=parties,
         account_issuer=accounts["issuer_id"],
         funds=np.maximum(accounts["funds_ref_minor"], 1).astype(np.float64),
         instruments=table(world, "s3_instrument_base_6A"),
-        issuer_country=table(world, "issuers_6A")["country_iso"],
-        ip_group=ips["ip_group"],
-        ip_country=ips["country_iso"],
+        issuer_country=own(table(world, "issuers_6A")["country_iso"]),
+        ip_group=own(ips["ip_group"]),
+        ip_country=own(ips["country_iso"]),
         fx=table(world, "fx_rates_3A"),
         payees=payees,
         payee_start=np.searchsorted(payees["party_id"], np.arange(1, len(parties["party_id"]) + 2)).astype(np.int64),

@@ -11,6 +11,8 @@ from fraudloom.states.s5.tally import Tally
 from fraudloom.tables import Columns
 
 ENTITIES = ("party_id", "account_id", "instrument_id", "device_id", "ip_id")
+#: Bits that need no terminal.
+OWNERSHIP = (1, 2, 32)
 #: What a bit of `check_entities` means.
 LINK_RULES = (
     (1, "account belongs to party"),
@@ -50,10 +52,12 @@ def check_arrivals(ctx: Context, tally: Tally, cols: Columns) -> Array:
     out = (ts < ctx.horizon.start) | (ts >= ctx.horizon.end)
     f.rows("REQ_SCENARIO_OOB", "arrival inside the arrival horizon", out, shown={**who, "ts_utc": ts})
     tally.add("arrivals", len(ts))
-    if "terminal_id" in cols:
-        bad = entity_defects(ctx, cols, cols["terminal_id"])
-        for bit, rule in LINK_RULES:
+    full = "terminal_id" in cols
+    bad = entity_defects(ctx, cols, cols["terminal_id"] if full else np.zeros(len(ts), dtype=np.int64))
+    for bit, rule in LINK_RULES:
+        if full or bit in OWNERSHIP:
             f.rows("REQ_ENTITY_LINKS", f"S1 {rule}", (bad & bit) != 0, shown=who)
+    if full:
         rail = ctx.code("channel_group", "BANK_RAIL")
         f.rows(
             "REQ_ENTITY_LINKS",
@@ -62,7 +66,7 @@ def check_arrivals(ctx: Context, tally: Tally, cols: Columns) -> Array:
             shown=who,
         )
     else:
-        f.skip("REQ_ENTITY_LINKS", "S1 links", "terminal_id is not published under this profile")
+        f.skip("REQ_ENTITY_LINKS", "S1 devices and addresses", "terminal_id is not published under this profile")
     return ordinals
 
 

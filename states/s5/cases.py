@@ -69,6 +69,13 @@ def check_timeline(ctx: Context, tally: Tally, timeline: Columns, flows: Columns
     _machine(ctx, tally, timeline, first, number, ids)
     ordinals = decode(ctx.keys["case"], case[starts])
     tally.case_ordinals.append(ordinals)
+    own = decode(ctx.keys["flow"], timeline["flow_id"][starts])
+    f.rows(
+        "REQ_PK_UNIQUENESS",
+        "case id decodes to its first flow",
+        ordinals != own,
+        {k: v[starts] for k, v in ids.items()},
+    )
     flow = index.rows(timeline["flow_id"])
     f.rows(CHECK, "case event's flow exists", flow < 0, ids)
     f.rows(CHECK, "case event not before its flow", (flow >= 0) & (ts < take(flows["ts_utc"], flow)), ids)
@@ -141,11 +148,15 @@ def check_members(
     of_case = (flow >= 0) & (take(bank["case_id"], flow) == timeline["case_id"])
     where = {"case_id": timeline["case_id"], "flow_id": timeline["flow_id"], "event_seq": timeline["case_event_seq"]}
     f.rows(CHECK, "case event's flow is a member", ~of_case, where)
-    heads = groups.start[:-1][groups.sizes > 0]
-    ordinal = decode(ctx.keys["flow"], link["flow_id"][order[heads]])
-    got = decode(ctx.keys["case"], cases[groups.sizes > 0])
+    heads = order[groups.start[:-1][groups.sizes > 0]]
+    opener = np.flatnonzero(timeline["case_event_seq"] == 0)
+    opened = dict(zip(timeline["case_id"][opener].tolist(), timeline["flow_id"][opener].tolist(), strict=True))
+    wrong = [
+        opened.get(c) != m
+        for c, m in zip(link["case_id"][heads].tolist(), link["flow_id"][heads].tolist(), strict=True)
+    ]
     f.rows(
-        "REQ_PK_UNIQUENESS", "case id decodes to its first flow", ordinal != got, {"case_id": cases[groups.sizes > 0]}
+        CHECK, "the first member opens the case", np.array(wrong, dtype=np.bool_), {k: v[heads] for k, v in ids.items()}
     )
     early = (member >= 0) & (link["joined_ts_utc"] < take(flows["ts_utc"], member))
     f.rows(CHECK, "member joins after its flow", early, ids)

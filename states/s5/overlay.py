@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fraudloom.kernels.checks import follow_events
-from fraudloom.states.s5.arrivals import ENTITIES, LINK_RULES, entity_defects
+from fraudloom.states.s5.arrivals import ENTITIES, LINK_RULES, OWNERSHIP, entity_defects
 from fraudloom.states.s5.context import Context
 from fraudloom.states.s5.flows import untouched_accounts
 from fraudloom.states.s5.joins import Array, Groups, IdIndex, Table, decode, differs, take
@@ -92,16 +92,20 @@ def _origins(ctx: Context, tally: Tally, flows: Columns, base: Columns, row: Arr
 
 def check_entities(ctx: Context, tally: Tally, flows: Columns, overlay: Overlay) -> None:
     """Entities of flows that the overlay touched: ownership always holds, devices and addresses unless swapped."""
-    if "terminal_id" not in flows:
-        tally.findings.skip("REQ_ENTITY_LINKS", "S3 links", "terminal_id is not published under this profile")
-        return
+    full = "terminal_id" in flows
     rows = np.flatnonzero(~overlay.untouched)
-    part = {c: flows[c][rows] for c in (*ENTITIES, "merchant_id", "terminal_id", "mutation_flags", "flow_id")}
-    swapped = part["mutation_flags"].astype(np.int64)
+    part = {c: flows[c][rows] for c in (*ENTITIES, "merchant_id", "flow_id")}
+    none = np.zeros(len(rows), dtype=np.int64)
+    part["terminal_id"] = flows["terminal_id"][rows] if full else none
+    swapped = flows["mutation_flags"][rows].astype(np.int64) if full else none
+    if not full:
+        tally.findings.skip("REQ_ENTITY_LINKS", "S3 devices and addresses", "terminal_id is not published")
     fresh = overlay.base[rows] < 0
     bad = entity_defects(ctx, part, part["terminal_id"]).astype(np.int64)
     exempt = {4: fresh | ((swapped & DEVICE) != 0), 8: fresh | ((swapped & (DEVICE | ADDRESS)) != 0)}
     for bit, rule in LINK_RULES:
+        if not full and bit not in OWNERSHIP:
+            continue
         free = exempt.get(bit, np.zeros(len(rows), dtype=np.bool_))
         wrong = ((bad & bit) != 0) & ~free
         tally.findings.rows("REQ_ENTITY_LINKS", f"S3 {rule}", wrong, {"flow_id": part["flow_id"]})

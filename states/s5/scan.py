@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from contextlib import suppress
 
 from fraudloom.states.s5 import arrivals as s1
 from fraudloom.states.s5 import cases, flows, labels, overlay
@@ -31,9 +29,11 @@ class ShardScan:
         self.ctx, self.reader, self.tally = ctx, reader, tally
         self.group, self.shard = group, shard
         self.budgets = ShardBudgets(ctx.contracts, ctx.keys, ctx.profile)
+        self.seen: set[str] = set()
 
     def read(self, dataset: str) -> Columns:
         """A table's rows, their order checked and counted."""
+        self.seen.add(dataset)
         cols = self.reader.read(dataset, self.group)
         ds = self.reader.files[dataset].ds
         names = tuple(c for c in ds.sort if c in cols)
@@ -47,6 +47,16 @@ class ShardScan:
         """Budgets of the decisions whose loci are these rows."""
         loci = self.ctx.plan.loci_per_decision
         self.budgets.add(self.tally, self.ctx.decisions, dataset, cols, self.shard, loci)
+
+    def rest(self) -> None:
+        """Read what the checks did not come to, for its digest, order and budgets."""
+        for dataset in sorted(set(self.reader.files) - self.seen):
+            try:
+                cols = self.read(dataset)
+            except ShardUnreadableError:
+                continue
+            if dataset != ARRIVALS:
+                self.account(dataset, cols)
 
     def run(self) -> None:
         """All checks of the shard."""
@@ -138,23 +148,10 @@ def scan_part(task: tuple[Context, int]) -> Tally:
     )
     for group in range(groups):
         findings.place = f"{ctx.scenario} part {part} shard {ctx.first_shard[part] + group}"
-        try:
-            ShardScan(ctx, reader, tally, group, ctx.first_shard[part] + group).run()
-        except ShardUnreadableError:
-            continue
+        shard = ShardScan(ctx, reader, tally, group, ctx.first_shard[part] + group)
+        with suppress(ShardUnreadableError):
+            shard.run()
+        shard.rest()
     findings.place = f"{ctx.scenario} part {part}"
     reader.close(ctx.journal, ctx.scenario, part)
     return tally
-
-
-def merge_all(tallies: Any, arrivals: int, limit: int, scenario: str) -> Tally:
-    """Fold part tallies, in part order."""
-    total = Tally(Findings(limit, scenario, scenario), arrivals)
-    for tally in tallies:
-        total.merge(tally)
-    return total
-
-
-def unseen(tally: Tally) -> int:
-    """Arrivals of the world that no part holds."""
-    return tally.arrivals - int(np.bitwise_count(tally.bits).sum())

@@ -66,43 +66,42 @@ class EventColumns(NamedTuple):
 @kernel
 def count_events(f, auth_only, start):
     """start[i]: row of the first event of flow i; start[n]: number of events. start: int64[n + 1]; auth_only: bool."""
+    flow_type, attempts, step, trace = f.flow_type, f.attempts, f.step, f.trace
+    cleared, refunded, turned = f.cleared, f.refunded, f.reversed
     start[0] = 0
-    for i in range(f.ts.shape[0]):
+    for i in range(flow_type.shape[0]):
         n = 2
         if not auth_only:
-            if f.flow_type[i] == pc.CARD_CREDIT:
+            if flow_type[i] == pc.CARD_CREDIT:
                 n = 0
-            elif f.attempts[i] == 2:
+            elif attempts[i] == 2:
                 n = 4
-            if f.step[i] == pc.STEP_PASSED:
+            if step[i] == pc.STEP_PASSED:
                 n += 2
-            elif f.step[i] == pc.STEP_ABANDONED:
+            elif step[i] == pc.STEP_ABANDONED:
                 n += 1
-            if f.cleared[i] > 0:
-                n += 2 if f.trace[i] & pc.T_SHIPMENTS else 1
-            if f.refunded[i] > 0:
+            if cleared[i] > 0:
+                n += 2 if trace[i] & pc.T_SHIPMENTS else 1
+            if refunded[i] > 0:
                 n += 1
-            if f.reversed[i] > 0:
+            if turned[i] > 0:
                 n += 1
         start[i + 1] = start[i] + n
 
 
 @helper
-def place(bounds, u):
+def place(u, lo, hi):
     """Microseconds lo + u (hi - lo), rounded half to even."""
-    return bounds[0] + half_even(u * (bounds[1] - bounds[0]))
+    return lo + half_even(u * (hi - lo))
 
 
 @helper
-def put(o, at, first, i, kind, ts, amount, code, attempt):
-    """Write one event at row `at`; returns the next row."""
-    o.flow[at] = i
-    o.seq[at] = at - first
-    o.kind[at] = kind
-    o.ts[at] = ts
-    o.amount[at] = amount
-    o.code[at] = code
-    o.attempt[at] = attempt
+def put(kinds, stamps, codes, attempts, at, kind, ts, code, attempt):
+    """Write the four columns that differ between the events of a flow; returns the next row."""
+    kinds[at] = kind
+    stamps[at] = ts
+    codes[at] = code
+    attempts[at] = attempt
     return at + 1
 
 
@@ -112,11 +111,16 @@ def build_auth_events(f, start, o):
 
     f: FlowColumns; start: int64[n + 1]; o: EventColumns, in flow order.
     """
-    for i in range(f.ts.shape[0]):
-        at = start[i]
-        after = max(f.response_ts[i], f.ts[i] + 1)
-        put(o, at, at, i, pc.AUTH_REQUEST, f.ts[i], f.amount[i], pc.RC_NONE, 1)
-        put(o, at + 1, at, i, pc.AUTH_RESPONSE, after, f.amount[i], f.response[i], 1)
+    ts, answered, due, response = f.ts, f.response_ts, f.amount, f.response
+    flow, seq, kind, stamp, amount, code, attempt = o.flow, o.seq, o.kind, o.ts, o.amount, o.code, o.attempt
+    for i in range(ts.shape[0]):
+        for k in range(2):
+            at = start[i] + k
+            flow[at] = i
+            seq[at] = k
+            amount[at] = due[i]
+        at = put(kind, stamp, code, attempt, start[i], pc.AUTH_REQUEST, ts[i], pc.RC_NONE, 1)
+        put(kind, stamp, code, attempt, at, pc.AUTH_RESPONSE, max(answered[i], ts[i] + 1), response[i], 1)
 
 
 @kernel
@@ -126,52 +130,64 @@ def build_events(f, rule, start, keys, evidence, o):
     f: FlowColumns; rule: SplitRule; start: int64[n + 1]; o: EventColumns. Draws: D_SPLIT, 4 a row: 0 first answer,
     1 challenge, 2 departure of the last request, 3 share of the first shipment.
     """
-    for i in range(f.ts.shape[0]):
-        base = f.ordinal[i] * 4
+    ordinal, start_ts, sent, answered, due = f.ordinal, f.ts, f.sent, f.response_ts, f.amount
+    cleared, refunded, turned, trace = f.cleared, f.refunded, f.reversed, f.trace
+    flow_type, first, response, steps, tries, channel = f.flow_type, f.first, f.response, f.step, f.attempts, f.channel
+    clear_ts, refund_ts, reversal_ts = f.clear_ts, f.refund_ts, f.reversal_ts
+    first_us, challenge_us, resend_us, timer = rule.first_us, rule.challenge_us, rule.resend_us, rule.timer_us
+    flow, seq, kind, stamp, amount, code, attempt = o.flow, o.seq, o.kind, o.ts, o.amount, o.code, o.attempt
+    for i in range(ordinal.shape[0]):
+        base = ordinal[i] * 4
         u_first = draw(keys, D_SPLIT, base, evidence)
         u_challenge = draw(keys, D_SPLIT, base + 1, evidence)
         u_resend = draw(keys, D_SPLIT, base + 2, evidence)
         u_share = draw(keys, D_SPLIT, base + 3, evidence)
-        a = start[i]
-        at = a
-        amount = f.amount[i]
-        step = f.step[i]
-        soft = f.trace[i] & pc.T_SOFT != 0
-        ts = f.ts[i]
-        resend = place(rule.resend_us, u_resend)
-        wait = place(rule.challenge_us, u_challenge)
-        if f.flow_type[i] != pc.CARD_CREDIT:
-            at = put(o, at, a, i, pc.AUTH_REQUEST, ts, amount, pc.RC_NONE, 1)
-            if f.attempts[i] == 2:
-                answer = ts + place(rule.first_us, u_first)
-                if f.trace[i] & pc.T_TIMED_OUT:
-                    answer += rule.timer_us[1 if f.channel[i] == pc.ATM else 0]
-                at = put(o, at, a, i, pc.AUTH_RESPONSE, answer, amount, f.first[i], 1)
-                again = f.sent[i] - resend
+        for at in range(start[i], start[i + 1]):
+            flow[at] = i
+            seq[at] = at - start[i]
+            amount[at] = due[i]
+        at = start[i]
+        step = steps[i]
+        bits = np.int64(trace[i])
+        ts = start_ts[i]
+        back = place(u_resend, resend_us[0], resend_us[1])
+        wait = place(u_challenge, challenge_us[0], challenge_us[1])
+        if flow_type[i] != pc.CARD_CREDIT:
+            at = put(kind, stamp, code, attempt, at, pc.AUTH_REQUEST, ts, pc.RC_NONE, 1)
+            if tries[i] == 2:
+                answer = ts + place(u_first, first_us[0], first_us[1])
+                if bits & pc.T_TIMED_OUT:
+                    answer += timer[1 if channel[i] == pc.ATM else 0]
+                again = sent[i] - back
+                at = put(kind, stamp, code, attempt, at, pc.AUTH_RESPONSE, answer, first[i], 1)
                 if step == pc.STEP_PASSED:
-                    at = put(o, at, a, i, pc.STEP_UP_CHALLENGE, answer + wait, amount, pc.RC_NONE, 2)
-                    at = put(o, at, a, i, pc.STEP_UP_COMPLETE, again - resend, amount, pc.RC_NONE, 2)
-                at = put(o, at, a, i, pc.AUTH_REQUEST, again, amount, pc.RC_NONE, 2)
-            elif step in (pc.STEP_PASSED, pc.STEP_ABANDONED) and not soft:
-                at = put(o, at, a, i, pc.STEP_UP_CHALLENGE, ts + wait, amount, pc.RC_NONE, 1)
+                    at = put(kind, stamp, code, attempt, at, pc.STEP_UP_CHALLENGE, answer + wait, pc.RC_NONE, 2)
+                    at = put(kind, stamp, code, attempt, at, pc.STEP_UP_COMPLETE, again - back, pc.RC_NONE, 2)
+                at = put(kind, stamp, code, attempt, at, pc.AUTH_REQUEST, again, pc.RC_NONE, 2)
+            elif step in (pc.STEP_PASSED, pc.STEP_ABANDONED) and not bits & pc.T_SOFT:
+                at = put(kind, stamp, code, attempt, at, pc.STEP_UP_CHALLENGE, ts + wait, pc.RC_NONE, 1)
                 if step == pc.STEP_PASSED:
-                    at = put(o, at, a, i, pc.STEP_UP_COMPLETE, f.sent[i] - resend, amount, pc.RC_NONE, 1)
-            at = put(o, at, a, i, pc.AUTH_RESPONSE, f.response_ts[i], amount, f.response[i], f.attempts[i])
-            if step == pc.STEP_ABANDONED and soft:
-                at = put(o, at, a, i, pc.STEP_UP_CHALLENGE, f.response_ts[i] + wait, amount, pc.RC_NONE, 1)
-        if f.reversed[i] > 0:
-            at = put(o, at, a, i, pc.REVERSAL, f.reversal_ts[i], -f.reversed[i], pc.RC_NONE, 0)
-        if f.cleared[i] > 0:
-            rest = f.cleared[i]
-            if f.trace[i] & pc.T_SHIPMENTS:
-                days = (f.trace[i] >> pc.DAYS_SHIFT) & 31
+                    at = put(kind, stamp, code, attempt, at, pc.STEP_UP_COMPLETE, sent[i] - back, pc.RC_NONE, 1)
+            at = put(kind, stamp, code, attempt, at, pc.AUTH_RESPONSE, answered[i], response[i], tries[i])
+            if step == pc.STEP_ABANDONED and bits & pc.T_SOFT:
+                at = put(kind, stamp, code, attempt, at, pc.STEP_UP_CHALLENGE, answered[i] + wait, pc.RC_NONE, 1)
+        if turned[i] > 0:
+            amount[at] = -turned[i]
+            at = put(kind, stamp, code, attempt, at, pc.REVERSAL, reversal_ts[i], pc.RC_NONE, 0)
+        if cleared[i] > 0:
+            rest = cleared[i]
+            if bits & pc.T_SHIPMENTS:
+                days = (bits >> pc.DAYS_SHIFT) & 31
                 share = rule.shipment[0] + u_share * (rule.shipment[1] - rule.shipment[0])
                 part = min(rest - 1, max(np.int64(1), half_even(rest * share)))
                 rest -= part
-                at = put(o, at, a, i, pc.CLEARING, f.clear_ts[i] - days * DAY_US, part, pc.RC_NONE, 0)
-            at = put(o, at, a, i, pc.CLEARING, f.clear_ts[i], rest, pc.RC_NONE, 0)
-        if f.refunded[i] > 0:
-            at = put(o, at, a, i, pc.REFUND, f.refund_ts[i], -f.refunded[i], pc.RC_NONE, 0)
+                amount[at] = part
+                at = put(kind, stamp, code, attempt, at, pc.CLEARING, clear_ts[i] - days * DAY_US, pc.RC_NONE, 0)
+            amount[at] = rest
+            at = put(kind, stamp, code, attempt, at, pc.CLEARING, clear_ts[i], pc.RC_NONE, 0)
+        if refunded[i] > 0:
+            amount[at] = -refunded[i]
+            at = put(kind, stamp, code, attempt, at, pc.REFUND, refund_ts[i], pc.RC_NONE, 0)
 
 
 @kernel

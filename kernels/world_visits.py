@@ -218,9 +218,9 @@ def world_visits(tables, law, keys, first, quota, out):
 def world_series(tables, law, keys, first, quota, out):
     """Make series first, first + 1, ... until exactly `quota` arrivals stand in out; returns the number of series.
 
-    Arguments as for `world_visits`, but keys: uint64[4] (SERIES_PLACE, SERIES_MERCHANT, SERIES_CALENDAR,
-    SERIES_CLOCK). A series is one payer's constant merchant every 28 to 31 days; each arrival is a visit of its own,
-    so the block's visits are its arrivals.
+    tables, law, first, quota, out: as for `world_visits`; keys: uint64[4] (SERIES_PLACE, SERIES_MERCHANT,
+    SERIES_CALENDAR, SERIES_CLOCK). A series is one payer's constant merchant every 28 to 31 days; each arrival is a
+    visit of its own, so the block's visits are its arrivals.
     """
     n = np.int64(0)
     series = np.int64(0)

@@ -27,7 +27,7 @@ ZERO = np.uint64(0)
 class Requests(NamedTuple):
     """Flows as the issuer meets them: logit float64[n] (`request_logits`); ordinal, ts, merchant, city, amount_ref,
     issuer int64[n]; channel, entry, exemption, cvv, kind, scheme int8[n]; new_payee, pinned, credit bool[n]; account,
-    card, device int64[n]: local indexes of the history; unit float64[cities, 3]."""
+    card, device int64[n]: local indexes of the history; device_id int64[n]; unit float64[cities, 3]."""
 
     logit: np.ndarray
     ordinal: np.ndarray
@@ -48,6 +48,7 @@ class Requests(NamedTuple):
     account: np.ndarray
     card: np.ndarray
     device: np.ndarray
+    device_id: np.ndarray
     unit: np.ndarray
 
 
@@ -166,6 +167,7 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
     issuers, channels, entries, exemptions, cvvs, kinds = r.issuer, r.channel, r.entry, r.exemption, r.cvv, r.kind
     schemes = r.scheme
     new_payees, pins, credits_, accounts, cards, devices = r.new_payee, r.pinned, r.credit, r.account, r.card, r.device
+    device_ids = r.device_id
     unit = r.unit
     card_f, card_i, seen, account_f, account_i = h.card_f, h.card_i, h.seen, h.account_f, h.account_i
     bound, device_f, device_i, funds = h.devices, h.device_f, h.device_i, h.funds
@@ -203,7 +205,7 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
         good = account_f[account, AF_GOOD]
         mean = account_f[account, AF_MEAN]
         place = mix64(np.uint64(merchants[i])) & U64_255
-        device_bit = ONE << (mix64(np.uint64(device)) & U64_63)
+        device_bit = ONE << (mix64(np.uint64(device_ids[i])) & U64_63)
         size = log(ref + 100.0)
         if not redo[i]:
             if credits_[i]:

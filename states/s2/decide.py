@@ -130,6 +130,7 @@ def _requests(plan: S2Plan, flows: Columns, busy: Busy, local: tuple[Array, Arra
         account=local[0],
         card=local[1],
         device=local[2],
+        device_id=flows["device_id"],
         unit=plan.world.unit,
     )
 

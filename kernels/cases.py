@@ -69,8 +69,9 @@ def member_events(times, source, ordinal, delays, last_us, keys, evidence, out):
     """Instants of each member's events.
 
     times int64[n, T_WIDTH] and source int8[n] of the members (the bank's working arrays); ordinal int64[n]: flow
-    ordinals; delays float64[2 laws, 6]; last_us int64. out int64[n, E_WIDTH]: 0 where there is no event, else never
-    decreasing from left to right. One draw per member: how long after the signal the first event is entered.
+    ordinals; delays float64[2 laws, 6]; last_us int64; keys uint64[decisions], evidence uint64[decisions, 2]. out
+    int64[n, E_WIDTH]: 0 where there is no event, else never decreasing from left to right. One draw per member: how
+    long after the signal the first event is entered.
     """
     for i in range(ordinal.shape[0]):
         u = draw(keys, D_MEMBER, ordinal[i], evidence)
@@ -105,7 +106,8 @@ def member_events(times, source, ordinal, delays, last_us, keys, evidence, out):
 def close_cases(ordinal, last_event, delays, last_us, keys, evidence, out):
     """out[c]: instant at which case c closes, last_event[c] + delay, not behind the horizon nor before last_event[c].
 
-    ordinal int64[c]: flow ordinal of the first member; last_event int64[c]; delays float64[2 laws, 6]; last_us int64.
+    ordinal int64[c]: flow ordinal of the first member; last_event int64[c]; delays float64[2 laws, 6]; last_us int64;
+    keys uint64[decisions], evidence uint64[decisions, 2]: one draw per case.
     """
     for c in range(ordinal.shape[0]):
         u = draw(keys, D_CLOSE, ordinal[c], evidence)

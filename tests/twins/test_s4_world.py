@@ -2,7 +2,8 @@
 
 import pytest
 
-from naive.weave_s4 import DECISIONS, WORLD, Bank, weave_s4
+from naive.plan_s4 import DECISIONS, WORLD, Bank
+from naive.weave_s4 import weave_s4
 from twins.published import differences
 
 DATASETS = (

@@ -152,7 +152,7 @@ class PassB:
         world, sc = self.engine.world, self.sc
         plan = sc.plans[state]
         if state == "S1":
-            arrivals, sessions = s1.sessionise(plan, world, sc.scratch.read_shard(shard, sc.units), evidence)
+            arrivals, sessions = s1.sessionise(plan, world, sc.scratch.read_shard(shard, sc.units, s1.SCRATCH_COLUMNS), evidence)
             frames.s1 = S1Frame(arrivals, sessions)
             s1.prove(plan, world, arrivals, sessions)
             return

@@ -145,10 +145,15 @@ class Scratch:
                 return None
         return record
 
-    def read_shard(self, shard: int, records: Sequence[Mapping[str, Any]]) -> Columns:
-        """Rows of one shard in unit order. `records`: all unit records in unit order."""
+    def read_shard(
+        self, shard: int, records: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, Any]] = ()
+    ) -> Columns:
+        """Rows of one shard in unit order. `records`: all unit records in unit order; `columns`: names and dtypes of
+        an empty scatter, whose records name none."""
         total = sum(int(r["counts"][shard]) for r in records)
-        named: list[list[str]] = next((r["columns"] for r in records if r["columns"]), [])
+        named: list[list[str]] = next(
+            (r["columns"] for r in records if r["columns"]), [[n, np.dtype(t).str] for n, t in columns]
+        )
         out: Columns = {name: np.empty(total, dtype=np.dtype(kind)) for name, kind in named}
         part = next(p for p in range(self.parts) if shard in part_shards(self.shards, p))
         width = sum(v.dtype.itemsize for v in out.values())

@@ -108,11 +108,11 @@ def lane_bounds(laws: Laws) -> dict[int, tuple[int, int]]:
 
 
 def campaign_count(t: Template, laws: Laws, keys: Array, evidence: EvidenceArray, n_arrivals: int) -> int:
-    """Campaigns of a type: Poisson of its mean, at least one, at most its cap and its lanes."""
+    """Campaigns of a type: Poisson of its mean, at least one, at most 64 and its lanes."""
     u = draw(keys, kc.ACTIVATE, np.int64(t.row * MAX_CAMPAIGNS), evidence)
     mean = min(t.per_million * n_arrivals / 1_000_000.0, LARGEST_MEAN)
     lo, hi = lane_bounds(laws)[t.row]
-    return max(1, min(int(poisson(u, mean, np.int64(t.cap))), t.cap, hi - lo))
+    return max(1, min(int(poisson(u, mean, np.int64(MAX_CAMPAIGNS))), hi - lo))
 
 
 def capacity(n_arrivals: int) -> int:

@@ -45,7 +45,6 @@ class Template:
     share: float
     lanes: float
     per_million: float
-    cap: int
     window: Mapping[str, float] | None
     p: float
     longest: int
@@ -142,8 +141,7 @@ def _template(doc: Doc, script: Doc, contracts: Contracts) -> Template:
         domain={k: tuple(code(v, x) for x in domain[k]) for k, v in vocabularies.items()},
         share=float(doc["share"]),
         lanes=0.0 if doc["lanes"] == "ALL" else float(doc["lanes"]),
-        per_million=float(doc["campaigns"]["per_million"]),
-        cap=int(doc["campaigns"]["cap"]),
+        per_million=float(doc["per_million"]),
         window=None if window["kind"] == "WHOLE" else {k: float(v) for k, v in window.items() if k != "kind"},
         p=float(episode["p"]),
         longest=int(episode["cap"]),
@@ -178,6 +176,8 @@ def _check(doc: Doc, script: Doc) -> None:
     if doc["clock"]["kind"] not in clocks or ("episode" in doc) == (doc["mode"] == "CHAIN"):
         raise refuse("S3_POLICY_INVALID", f"clock or episode of {name} does not fit its mode", doc["mode"], clocks)
     choice = script.get("merchant", {}).get("choice")
+    if "second" in script.get("form", {}) and ("second_share" in script["form"]) == (choice in ("FIXED", "COLLUSIVE")):
+        raise refuse("S3_POLICY_INVALID", f"{name}: a fixed merchant decides the form, a share does elsewhere", choice)
     if (choice in ("CITY", "DISTANT")) and forms - {"PRESENT", "CASH"}:
         raise refuse("S3_POLICY_INVALID", f"{name} chooses terminals for forms without any", forms, "PRESENT, CASH")
     if choice not in (None, "CITY", "DISTANT") and "CASH" in forms:
@@ -273,7 +273,7 @@ def _script(t: Template, a: dict[str, Array], contracts: Contracts) -> None:
     a["form_first"][i] = FORMS.index(form["first"])
     if "second" in form:
         a["form_second"][i] = FORMS.index(form["second"])
-        a["form_share"][i] = float(form["second_share"])
+        a["form_share"][i] = float(form.get("second_share", 0.0))
     absolute = amount["of"] == "ABSOLUTE"
     a["amount"][i] = _law(amount, "", 100.0 if absolute else 1.0, "")
     a["relative"][i] = not absolute

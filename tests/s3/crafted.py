@@ -15,7 +15,7 @@ from fraudloom.policies_api import Pack, load_pack
 from fraudloom.rng import Streams
 from fraudloom.states import s1, s2, s3
 from fraudloom.states.world.view import load_world
-from fraudloom.tables import Columns, concat, iter_batches
+from fraudloom.tables import Columns, concat, empty_columns, iter_batches
 
 CATALOGUE = "fraud_campaign_catalogue_config_6B"
 ARRIVALS = "arrival_events_5B"
@@ -70,7 +70,9 @@ def weave(root: Path, pack: Pack, order: tuple[int, ...] | None = None, batch: i
     p3 = s3.compile_plan(pack, world, streams, contracts, p2)
     evidence, busy, census = p1.decisions.new_evidence(), s2.busy_new(p2), s3.census_new(p3)
     parts, first = [], 0
-    for rows in iter_batches(world.arrival_paths(scenario), contracts.dataset(ARRIVALS), batch):
+    ds = contracts.dataset(ARRIVALS)
+    batches = list(iter_batches(world.arrival_paths(scenario), ds, batch)) or [empty_columns(ds)]
+    for rows in batches:
         parts.append(s1.attach(p1, world, rows, first, evidence))
         first += len(rows["merchant_id"])
         s2.busy_add(p2, parts[-1], busy)

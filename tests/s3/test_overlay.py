@@ -130,7 +130,6 @@ def test_untouched_accounts_equal_s2_bit_for_bit(woven: Woven) -> None:
         assert not frame3.events["is_fraud_event"][events].any()
 
 
-@pytest.mark.xfail(strict=False, reason="the issuer's memory of an account's devices hashes a local row number")
 def test_redo_by_household_equals_redo_of_the_shard(root: Path, woven: Woven, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deciding the households that fraud met gives the same bits as deciding over the whole shard."""
     monkeypatch.setattr(weaving, "household_rows", lambda p2, flows, redo: np.arange(len(redo)))

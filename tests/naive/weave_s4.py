@@ -37,18 +37,6 @@ STEPS = [
     "CHARGEBACK_DECISION",
     "RECOVERY",
 ]
-STEPS = [
-    "DETECTION_EVENT_ATTACHED",
-    "ANALYST_REVIEW",
-    "CUSTOMER_DISPUTE_FILED",
-    "PROVISIONAL_CREDIT",
-    "ANALYST_REVIEW",
-    "CHARGEBACK_INITIATED",
-    "REPRESENTMENT_RECEIVED",
-    "PRE_ARBITRATION",
-    "CHARGEBACK_DECISION",
-    "RECOVERY",
-]
 INSTANTS = (
     "detection_ts_utc",
     "alert_ts_utc",
@@ -110,28 +98,7 @@ CASES = [
     "case_key_id",
     "case_outcome",
 ]
-CASES = [
-    "case_id",
-    "case_event_seq",
-    "flow_id",
-    "case_event_type",
-    "ts_utc",
-    "case_type",
-    "case_key_type",
-    "case_key_id",
-    "case_outcome",
-]
 LINKS = ["case_id", "flow_id", "member_rank", "joined_ts_utc"]
-EVENTS = [
-    "flow_id",
-    "event_seq",
-    "is_fraud_truth",
-    "is_fraud_bank_view",
-    "is_fraud_event_truth",
-    "truth_event_role",
-    "is_detection_action",
-    "is_case_event",
-]
 EVENTS = [
     "flow_id",
     "event_seq",

@@ -39,30 +39,27 @@ def fitting_types(p2: Plan2, flows: Columns) -> Array:
     return bits
 
 
-def group_candidates(flows: Columns, rows: Array, campaign: Array, score: Array, spread: Array) -> kc.Groups:
-    """Candidate rows grouped by (campaign, account), groups by (campaign, smallest score, ordinal of its row).
+def group_candidates(flows: Columns, rows: Array, campaign: Array, score: Array) -> kc.Groups:
+    """Candidate rows grouped by account, groups by (campaign, smallest score, row of it).
 
-    `rows`: int64[m], candidates; campaign, score: by flow row; spread: bool by campaign, groups need their members.
+    `rows`: int64[m], candidates, ascending; campaign, score: by flow row. An account has one campaign. Members of a
+    group are its rows from the anchor on, in the order of rows, which is (ts_utc, flow_id).
     """
-    ordinal, account, ts = flows["_ordinal"], flows["account_id"], flows["ts_utc"]
-    order = rows[np.lexsort((ordinal[rows], score[rows], account[rows], campaign[rows]))]
-    head = np.ones(len(order), np.bool_)
-    head[1:] = (campaign[order][1:] != campaign[order][:-1]) | (account[order][1:] != account[order][:-1])
-    anchors = order[head]
-    taken = np.lexsort((ordinal[anchors], score[anchors], campaign[anchors]))
-    anchors = anchors[taken]
-    # Members: rows of the group from the anchor on, in (ts, ordinal) order; only where episodes tag baseline flows.
-    wide = rows[spread[campaign[rows]]]
-    wide = wide[np.lexsort((ordinal[wide], ts[wide], account[wide], campaign[wide]))]
-    place = np.zeros(len(ordinal), np.int64)
-    place[wide] = np.arange(len(wide))
-    last = np.ones(len(wide), np.bool_)
-    last[:-1] = (campaign[wide][1:] != campaign[wide][:-1]) | (account[wide][1:] != account[wide][:-1])
-    ends = np.flatnonzero(last) + 1
-    at = np.where(spread[campaign[anchors]], place[anchors], 0)
-    end = ends[np.searchsorted(ends, at, side="right")] if len(ends) else np.zeros(len(anchors), np.int64)
-    members = np.where(spread[campaign[anchors]], end - at, 1)
-    return kc.Groups(campaign[anchors], anchors, at, members, wide)
+    account = flows["account_id"][rows]
+    by_account = np.argsort(account, kind="stable")
+    member, account = rows[by_account], account[by_account]
+    heads = np.flatnonzero(np.r_[np.ones(min(len(rows), 1), np.bool_), account[1:] != account[:-1]])
+    if not len(heads):
+        none = np.zeros(0, np.int64)
+        return kc.Groups(np.zeros(0, np.int32), none, none, none, none)
+    ends = np.append(heads[1:], len(rows))
+    values = score[member]
+    least = np.repeat(np.minimum.reduceat(values, heads), ends - heads)
+    found = np.flatnonzero(values == least)
+    at = found[np.searchsorted(found, heads)]
+    anchor = member[at]
+    order = np.lexsort((anchor, score[anchor], campaign[anchor]))
+    return kc.Groups(campaign[anchor][order], anchor[order], at[order], (ends - at)[order], member)
 
 
 def tag_flows(p2: Plan2, shard: int, flows: Columns, evidence: EvidenceArray) -> kc.Tagged:
@@ -90,7 +87,7 @@ def tag_flows(p2: Plan2, shard: int, flows: Columns, evidence: EvidenceArray) ->
     kind = modes[plan.campaigns.row]
     wanted = np.flatnonzero(campaign >= 0)
     wanted = wanted[quota[campaign[wanted]] > 0]
-    groups = group_candidates(flows, wanted, campaign, score, kind != NEW)
+    groups = group_candidates(flows, wanted, campaign, score)
     episodes = kc.Episodes(
         quota=quota,
         base=np.ascontiguousarray(p2.base[:, shard]) if len(p2.base) else np.zeros(0, np.int64),

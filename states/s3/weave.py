@@ -29,6 +29,13 @@ DECIDED = (
 )
 
 
+#: Columns that neither the issuer nor settlement reads.
+UNREAD = {
+    *("flow_id", "session_id", "arrival_seq", "tz", "mcc", "amount", "acquirer_id", "bin", "terminal_id"),
+    *("arrival_count", "payee_account_id", "payee_bank_id"),
+}
+
+
 @dataclass
 class S3Frame:
     """What S3 leaves of a shard. flows: sorted by (ts_utc, flow_id), with `_ordinal`, `_arrival_ordinal`,
@@ -53,9 +60,9 @@ def _by_type(p2: Plan2, field: str, kind: type[Any]) -> Array:
     return out
 
 
-def merge_flows(p2: Plan2, base: Columns, fresh: Columns) -> tuple[Columns, Array]:
-    """Baseline and new flows in (ts, flow_id) order, with null provenance on the baseline; and each baseline row's
-    place."""
+def merge_flows(p2: Plan2, base: Columns, fresh: Columns) -> tuple[Columns, Array, Array]:
+    """Baseline and new flows in (ts, flow_id) order, with null provenance on the baseline; the places of baseline rows,
+    and those of new ones."""
     order = place_order(base["ts_utc"], base["flow_id"], fresh["ts_utc"], fresh["flow_id"])
     n = len(base["flow_id"])
     ds = p2.plan.contracts.dataset(FLOWS)
@@ -72,7 +79,7 @@ def merge_flows(p2: Plan2, base: Columns, fresh: Columns) -> tuple[Columns, Arra
             null = code if name == "origin_type" else ds.column(name).null_value
             own = np.full(n, max(null, 0), dtype=blank[name].dtype)
         out[name] = take(own, fresh[name].astype(own.dtype, copy=False), order)
-    return out, where[:n]
+    return out, where[:n], where[n:]
 
 
 def _tag(p2: Plan2, flows: Columns, rows: Array, campaign: Array, incident: Array, rank: Array) -> None:
@@ -128,9 +135,11 @@ def redo_rows(p2: Plan2, flows: Columns, fresh: Array) -> Array:
     hi = np.zeros(len(owners), np.int64)
     np.minimum.at(lo, inverse, ts[fresh])
     np.maximum.at(hi, inverse, ts[fresh])
-    at = np.minimum(np.searchsorted(owners, account), len(owners) - 1)
-    mine = owners[at] == account
-    out[mine] = (ts[mine] >= lo[at[mine]]) & (ts[mine] <= hi[at[mine]] + p2.plan.laws.redo_us)
+    hit = np.zeros(int(account.max()) + 1, np.bool_)
+    hit[owners] = True
+    mine = np.flatnonzero(hit[account])
+    at = np.searchsorted(owners, account[mine])
+    out[mine] = (ts[mine] >= lo[at]) & (ts[mine] <= hi[at] + p2.plan.laws.redo_us)
     out[fresh] = True
     out[flows["flow_type"] == pc.CARD_CREDIT] = False
     return out
@@ -156,7 +165,7 @@ def _redo(p2: Plan2, world: Any, flows: Columns, redo: Array, blocks: Any, busy:
     from fraudloom.states import s2
 
     rows = household_rows(p2, flows, redo)
-    names = {c.name for c in p2.plan.contracts.dataset(BASE).columns} - {"session_id", "arrival_seq", "tz", "mcc"}
+    names = {c.name for c in p2.plan.contracts.dataset(BASE).columns} - UNREAD
     part = {k: flows[k][rows] for k in sorted(names)} | {"_ordinal": flows["_ordinal"][rows]}
     again = np.flatnonzero(redo[rows])
     s2.decide(p2.plan.s2, world, part, redo[rows], blocks, busy, replay)
@@ -218,12 +227,12 @@ def overlay(
     tagged = tag_flows(p2, shard, base, evidence)
     legs = plan.legs.of_shard(shard)
     fresh = weave_new(p2, base, tagged, legs, evidence)
-    flows, where = merge_flows(p2, base, fresh)
+    flows, where, placed = merge_flows(p2, base, fresh)
     pure = plan.contracts.code("origin_type", "PURE_FRAUD_FLOW")
     new = flows["origin_type"] == pure
     old = tagged.row >= 0
     # Tagged rows in the order of the merged table: new flows by their own columns, baseline ones by the selection.
-    rows = np.concatenate([_rows_of(flows, fresh), where[tagged.row[old]]])
+    rows = np.concatenate([placed, where[tagged.row[old]]])
     campaign = np.concatenate([fresh["_campaign"], tagged.campaign[old]])
     incident = np.concatenate([fresh["_incident"], tagged.incident[old]])
     rank = np.concatenate([fresh["incident_rank"], tagged.rank[old]])
@@ -252,9 +261,3 @@ def _refund_tactic(p2: Plan2) -> int:
     """Tactic code of the template that inserts refunds, -1 without one."""
     found = [t.tactic for t in p2.plan.laws.templates if t.mode == REFUND]
     return found[0] if found else -1
-
-
-def _rows_of(flows: Columns, fresh: Columns) -> Array:
-    """Row in the merged table of each new flow: int64[n]."""
-    order = np.argsort(flows["flow_id"])
-    return order[np.searchsorted(flows["flow_id"], fresh["flow_id"], sorter=order)]

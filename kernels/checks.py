@@ -307,6 +307,17 @@ def follow_events(flow, origin_seq, origin_flow, start, order, out):
 
 
 @kernel
+def count_unequal(a, rows_a, b, rows_b, out):
+    """out[0] += number of i with a[rows_a[i]] != b[rows_b[i]]. a, b: integers or bool[*], one dtype; rows_a, rows_b:
+    int64[n], in range; out: int64[1]."""
+    total = 0
+    for i in range(rows_a.shape[0]):
+        if a[rows_a[i]] != b[rows_b[i]]:
+            total += 1
+    out[0] += total
+
+
+@kernel
 def check_entities(rows, links, out):
     """Which links of the world a row breaks. rows: EntityColumns; links: LinkTables; out: int8[n], a bit set: 1 account
     not of the party, 2 instrument not of the account (0 passes), 4 device neither linked to the party nor, with a

@@ -55,8 +55,19 @@ class Findings:
 
         Returns whether all rows are good.
         """
-        hits = np.flatnonzero(bad)
-        room = self._count(check, rule, len(bad), len(hits))
+        return self.some(check, rule, len(bad), np.flatnonzero(bad), ids, shown)
+
+    def some(
+        self,
+        check: str,
+        rule: str,
+        rows: int,
+        hits: Array,
+        ids: Mapping[str, Array] | None = None,
+        shown: Mapping[str, Array] | None = None,
+    ) -> bool:
+        """Count `rows` rows of which those numbered by `hits` are bad. Returns whether all are good."""
+        room = self._count(check, rule, rows, len(hits))
         for i in hits[: max(0, room)]:
             values = {k: v[i].item() for k, v in (ids or {}).items()}
             facts = {k: v[i].item() for k, v in (shown or {}).items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fraudloom.kernels.checks import dominant_values, find_ids, fold_gaps, group_rows, index_ids
+from fraudloom.kernels.checks import count_unequal, dominant_values, find_ids, fold_gaps, group_rows, index_ids
 from fraudloom.kernels.idmap import decode_ids
 
 Array = np.ndarray[Any, Any]
@@ -94,3 +94,14 @@ def differs(a: Array, b: Array) -> Array:
         return result
     other: Array = a != b
     return other
+
+
+def unequal_rows(a: Array, rows_a: Array, b: Array, rows_b: Array) -> Array:
+    """Places i at which a[rows_a[i]] and b[rows_b[i]] differ (by bits), int64; one pass when there are none."""
+    if a.dtype == np.float64:
+        a, b = a.view(np.int64), b.view(np.int64)
+    out = np.zeros(1, dtype=np.int64)
+    count_unequal(a, rows_a, b, rows_b, out)
+    if not out[0]:
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(a[rows_a] != b[rows_b])

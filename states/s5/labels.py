@@ -124,8 +124,8 @@ def check_bank(ctx: Context, tally: Tally, flows: Columns, truth: Columns, bank:
     in_case = bank["case_id"] != 0
     for name in ("case_open_ts_utc", "case_close_ts_utc"):
         f.rows(BANK, f"{name} exactly in cases", in_case != (bank[name] != 0), ids)
-    none = ctx.code("bank_label", "NO_CASE_OPENED")
-    f.rows(BANK, "a label exactly in cases", in_case != (label != none), ids)
+    unlabelled = label == ctx.code("bank_label", "NO_CASE_OPENED")
+    f.rows(BANK, "a label exactly in cases", in_case == unlabelled, ids)
     detected = bank["detection_ts_utc"] != 0
     f.rows(BANK, "confirmed fraud was detected", fraud & ~detected, ids)
     f.rows(

@@ -10,7 +10,7 @@ from fraudloom.kernels.checks import follow_events
 from fraudloom.states.s5.arrivals import ENTITIES, LINK_RULES, OWNERSHIP, entity_defects
 from fraudloom.states.s5.context import Context
 from fraudloom.states.s5.flows import untouched_accounts
-from fraudloom.states.s5.joins import Array, Groups, IdIndex, Table, decode, differs, take
+from fraudloom.states.s5.joins import Array, Groups, IdIndex, Table, decode, differs, take, unequal_rows
 from fraudloom.states.s5.tally import Tally
 from fraudloom.tables import Columns
 
@@ -60,10 +60,11 @@ def check_flows(ctx: Context, tally: Tally, flows: Columns, base: Columns, base_
         _origins(ctx, tally, flows, base, row, new)
         untouched = np.where(flows["mutation_flags"] == 0, row >= 0, untouched)
     kept = np.flatnonzero(untouched)
+    from_row = row[kept]
     for name, values in base.items():
         if name in flows:
-            bad = differs(flows[name][kept], values[row[kept]])
-            f.rows(PARITY, f"untouched flow equals S2 in {name}", bad, {"flow_id": flows["flow_id"][kept]})
+            bad = unequal_rows(flows[name], kept, values, from_row)
+            f.some(PARITY, f"untouched flow equals S2 in {name}", len(kept), kept[bad], ids)
     return Overlay(row, ordinals, untouched, len(base["flow_id"]))
 
 
@@ -135,9 +136,10 @@ def check_events(
     follow_events(flow, origin, overlay.base, groups.start, groups.order, source)
     f.rows(PARITY, "origin event exists", source == -2, at)
     same = np.flatnonzero((source >= 0) & (~events["is_fraud_event"] if full else untouched))
+    from_row = source[same]
     for name, values in base_events.items():
-        bad = differs(events[name][same], values[source[same]])
-        f.rows(PARITY, f"unchanged event equals S2 in {name}", bad, {k: v[same] for k, v in at.items()})
+        bad = unequal_rows(events[name], same, values, from_row)
+        f.some(PARITY, f"unchanged event equals S2 in {name}", len(same), same[bad], at)
     followed = np.bincount(source[source >= 0], minlength=len(base_flow))
     f.rows(PARITY, "baseline event followed once", followed > 1, _at(base_events))
     _lost(tally, flows, base_events, base_flow, followed, overlay, flow)

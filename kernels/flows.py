@@ -9,9 +9,11 @@ from fraudloom.kernels.jit import kernel
 from fraudloom.kernels.streams import draw, pick_cdf
 
 #: Rows of the decisions in keys and evidence, in the order of flow_rng_policy_6B, and their slots.
-D_ASSIGN, D_OBSERVE, D_PAYEE, D_AMOUNT, D_SERIES, D_ISSUER, D_AUTH_TIME = 0, 1, 2, 3, 4, 5, 6
-D_BRANCH, D_SETTLE_TIME, D_SETTLE_AMOUNT, D_SPLIT = 7, 8, 9, 10
-SLOTS = (2, 5, 5, 3, 2, 10, 4, 4, 5, 3, 4)
+D_ASSIGN, D_OBSERVE, D_PAYEE, D_PAYEE_SERIES, D_AMOUNT, D_SERIES, D_ISSUER, D_AUTH_TIME = 0, 1, 2, 3, 4, 5, 6, 7
+D_BRANCH, D_SETTLE_TIME, D_SETTLE_AMOUNT, D_SPLIT = 8, 9, 10, 11
+SLOTS = (2, 5, 5, 5, 3, 2, 10, 4, 4, 5, 3, 4)
+#: Payee handles of standing orders without a known payee start so far above those of single payments.
+STANDING = 1 << 40
 
 
 class ArrivalColumns(NamedTuple):
@@ -128,11 +130,11 @@ class PayeeColumns(NamedTuple):
 
 
 @kernel
-def choose_payees(ordinal, channel, party, tables, rule, keys, evidence, out):
+def choose_payees(ordinal, channel, party, series, tables, rule, keys, evidence, out):
     """Payee, purpose and name check of transfers; nulls elsewhere.
 
-    ordinal, party int64[n]; channel int8[n]; out: PayeeColumns. Draws: D_PAYEE, 5 a row of BANK_RAIL: 0 new or known,
-    1 place or bank, 2 purpose, 3 country, 4 name check.
+    ordinal, party, series int64[n]; channel int8[n]; out: PayeeColumns. Draws: 5 a row of BANK_RAIL, by flow ordinal
+    from D_PAYEE, or by series from D_PAYEE_SERIES: 0 new or known, 1 place or bank, 2 purpose, 3 country, 4 name check.
     """
     for i in range(ordinal.shape[0]):
         out.account[i] = 0
@@ -143,20 +145,22 @@ def choose_payees(ordinal, channel, party, tables, rule, keys, evidence, out):
         out.check[i] = pc.COP_NOT_APPLICABLE
         if channel[i] != pc.BANK_RAIL:
             continue
-        base = ordinal[i] * 5
-        u_new = draw(keys, D_PAYEE, base, evidence)
-        u_place = draw(keys, D_PAYEE, base + 1, evidence)
-        u_purpose = draw(keys, D_PAYEE, base + 2, evidence)
-        u_abroad = draw(keys, D_PAYEE, base + 3, evidence)
-        u_check = draw(keys, D_PAYEE, base + 4, evidence)
+        standing = series[i] != 0
+        d = D_PAYEE_SERIES if standing else D_PAYEE
+        base = (series[i] if standing else ordinal[i]) * 5
+        u_new = draw(keys, d, base, evidence)
+        u_place = draw(keys, d, base + 1, evidence)
+        u_purpose = draw(keys, d, base + 2, evidence)
+        u_abroad = draw(keys, d, base + 3, evidence)
+        u_check = draw(keys, d, base + 4, evidence)
         p = party[i] - 1
         home = tables.home[p]
         lo = tables.start[p]
         known = tables.start[p + 1] - lo
         none, close, away = rule.new_none, rule.new_close, rule.new_away
-        if known == 0 or u_new < rule.new_share:
-            out.fresh[i] = True
-            out.account[i] = tables.fresh + 1 + ordinal[i]
+        if known == 0 or (not standing and u_new < rule.new_share):
+            out.fresh[i] = not standing
+            out.account[i] = tables.fresh + 1 + (STANDING + series[i] if standing else ordinal[i])
             out.bank[i] = 1000 + np.int64(u_place * rule.banks)
             out.purpose[i] = pick_cdf(rule.purpose_cum, u_purpose, 0, rule.purpose_cum.shape[0])
             out.country[i] = home

@@ -120,11 +120,12 @@ def observe(plan: S2Plan, flows: Columns, evidence: EvidenceArray) -> None:
 
 
 def choose_payees(plan: S2Plan, flows: Columns, evidence: EvidenceArray) -> None:
-    """Set the payee columns of every row, in place (nulls off BANK_RAIL). Draws PAYEE for rows of BANK_RAIL."""
+    """Set the payee columns of every row, in place (nulls off BANK_RAIL). Draws PAYEE or
+    PAYEE_SERIES for rows of BANK_RAIL."""
     n = len(flows["_ordinal"])
     types = (np.int64, np.int32, np.int8, np.bool_, np.int8, np.int8)
     out = kf.PayeeColumns(*(np.empty(n, t) for t in types))
-    columns = (flows["_ordinal"], flows["channel_group"], flows["party_id"])
+    columns = (flows["_ordinal"], flows["channel_group"], flows["party_id"], flows["series_key"])
     kf.choose_payees(*columns, plan.payee_tables, plan.payee, plan.keys, evidence, out)
     names = ("payee_account_id", "payee_bank_id", "payee_country", "is_new_payee", "purpose", "confirmation_of_payee")
     flows.update(dict(zip(names, out, strict=True)))

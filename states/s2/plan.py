@@ -25,11 +25,12 @@ from fraudloom.states.s2.tables import Array, WorldTables, world_tables
 Doc = Mapping[str, Any]
 
 DECISIONS = (
-    *("ARRIVAL_FLOW_ASSIGNMENT", "FLOW_OBSERVABLES", "PAYEE", "AMOUNT", "SERIES_AMOUNT", "ISSUER_DECIDE", "AUTH_TIME"),
+    *("ARRIVAL_FLOW_ASSIGNMENT", "FLOW_OBSERVABLES", "PAYEE", "PAYEE_SERIES", "AMOUNT", "SERIES_AMOUNT"),
+    *("ISSUER_DECIDE", "AUTH_TIME"),
     *("BRANCH_DECISION", "SETTLEMENT_TIME", "SETTLED_AMOUNT", "EVENT_SPLIT"),
 )
 #: How many of them a pack without settlement makes.
-AUTH_DECISIONS = 7
+AUTH_DECISIONS = 8
 SECOND, MINUTE, HOUR, DAY = 1e6, 6e7, 3.6e9, 8.64e10
 
 

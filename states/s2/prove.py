@@ -192,9 +192,13 @@ def _horizon(plan: S2Plan, flows: Columns, events: Columns) -> None:
 def expected_draws(plan: S2Plan, arrivals: int, flows: Columns) -> Array:
     """Draws that each decision's domain implies for a shard, int64[decisions]."""
     n = len(flows["flow_id"])
-    rails = int((flows["channel_group"] == pc.BANK_RAIL).sum())
-    series = int((flows["series_key"] != 0).sum())
-    rows = {"ARRIVAL_FLOW_ASSIGNMENT": arrivals, "PAYEE": rails, "SERIES_AMOUNT": series}
+    rail, series = flows["channel_group"] == pc.BANK_RAIL, flows["series_key"] != 0
+    rows = {
+        "ARRIVAL_FLOW_ASSIGNMENT": arrivals,
+        "PAYEE": int((rail & ~series).sum()),
+        "PAYEE_SERIES": int((rail & series).sum()),
+        "SERIES_AMOUNT": int(series.sum()),
+    }
     return np.array([rows.get(name, n) for name in plan.decisions.names], np.int64) * plan.decisions.slots
 
 

@@ -33,9 +33,9 @@ class Rates:
     core_s: float
 
 
-RATES: Mapping[str, Rates] = {"full": Rates(19.0, 820.0, 14.0), "core": Rates(14.0, 380.0, 10.0)}
+RATES: Mapping[str, Rates] = {"full": Rates(16.5, 470.0, 17.0), "core": Rates(14.0, 380.0, 10.0)}
 SCRATCH_BYTES = 125.0
-WORLD_BYTES = 95.0
+WORLD_BYTES = 30.0
 WORLD_CORE_S = 3.0
 BASE_MEMORY = 450 << 20
 #: One shard in flight: frames and encoders, bytes per arrival of the shard, and its least.

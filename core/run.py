@@ -27,7 +27,7 @@ from fraudloom.policies_api import Pack, load_pack
 from fraudloom.pool import worker_count
 from fraudloom.progress import Progress
 from fraudloom.publish import Journal, RunReport, make_folder, roll_forward
-from fraudloom.receipts import WORK, choose_run, write_receipt
+from fraudloom.receipts import WORK, check_run_id, choose_run, write_receipt
 from fraudloom.result import RunResult, cpu_seconds
 from fraudloom.runlog import RunLog
 from fraudloom.scratch import remove_work
@@ -78,6 +78,8 @@ class _Call:
     def run(self, executor: Executor, stack: ExitStack) -> None:
         """The whole call."""
         options = self.options
+        if options.run_id is not None:
+            check_run_id(options.run_id)
         contracts = load_contracts(options.contracts)
         choice = choose_world(options, contracts)
         self.result.values |= {"world_root": str(choice.root), "manifest_fingerprint": choice.fingerprint}

@@ -152,7 +152,8 @@ class PassB:
         world, sc = self.engine.world, self.sc
         plan = sc.plans[state]
         if state == "S1":
-            arrivals, sessions = s1.sessionise(plan, world, sc.scratch.read_shard(shard, sc.units, s1.SCRATCH_COLUMNS), evidence)
+            scattered = sc.scratch.read_shard(shard, sc.units, s1.SCRATCH_COLUMNS)
+            arrivals, sessions = s1.sessionise(plan, world, scattered, evidence)
             frames.s1 = S1Frame(arrivals, sessions)
             s1.prove(plan, world, arrivals, sessions)
             return

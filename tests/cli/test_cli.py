@@ -27,7 +27,8 @@ def fraudloom(*arguments: str, **environment: str) -> subprocess.CompletedProces
 def test_help_is_quick_and_documents_exit_statuses() -> None:
     """--help loads neither Arrow nor numba, and says what each exit status means."""
     code = "import sys; from fraudloom.cli import main; sys.argv = ['fraudloom', '--help']\n"
-    code += "try: main()\nexcept SystemExit: pass\nprint(sorted({'numba', 'pyarrow', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    code += "try: main()\nexcept SystemExit: pass\n"
+    code += "print(sorted({'numba', 'pyarrow', 'numpy'} & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     text = " ".join(done.stdout.split())

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fraudloom.kernels.jit import helper, kernel
+from fraudloom.kernels.jit import helper, kernel, outlined
 from fraudloom.kernels.sampling import gamma_truncated, lognormal_truncated
 from fraudloom.kernels.streams import split_remap
 
@@ -11,7 +11,7 @@ LOGNORMAL, GAMMA, UNIFORM = 0, 1, 2
 KIND, SHARE, FIRST, SECOND, LOW, HIGH = range(6)
 
 
-@helper
+@outlined
 def sample_delay(u, delays, law):
     """A delay in microseconds, int64, of one law. u float64 in (0, 1); delays float64[2 laws, 6]; law int64.
 

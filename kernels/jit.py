@@ -17,6 +17,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,8 @@ from numba.core import config
 #: division by zero as in NumPy. `parallel=True` is absent on purpose: its default threading layer aborts when two
 #: threads launch kernels at once. The package runs threads over parts, and kernels release the GIL.
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy", "boundscheck": False}
+#: Versions of numba whose internals `linked` was tested with; others compile helpers as they compile anything else.
+LINKED_WITH = ("0.68",)
 
 #: Every array kernel of the package by name, filled as its modules are imported.
 KERNELS: dict[str, Callable[..., Any]] = {}
@@ -135,16 +138,25 @@ def _compile(function: _F) -> _F:
     if config.DISABLE_JIT:
         return _without_jit(function)
     if CACHE_DIR is None:
-        return numba.njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+        return numba.njit(no_cfunc_wrapper=True, **OPTIONS)(function)  # type: ignore[no-any-return]
     with _cache_here():
-        return numba.njit(cache=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, no_cfunc_wrapper=True, **OPTIONS)(function)  # type: ignore[no-any-return]
 
 
-def _register(registry: dict[str, Callable[..., Any]], function: _F) -> _F:
+def _compile_helper(function: _F, outlined: bool = False) -> _F:
+    compiled = _compile(function)
+    if config.DISABLE_JIT or ".".join(numba.__version__.split(".")[:2]) not in LINKED_WITH:
+        return compiled
+    from fraudloom.kernels.linked import LinkedDispatcher
+
+    return LinkedDispatcher(function, OPTIONS, outlined, compiled)  # type: ignore[return-value]
+
+
+def _register(registry: dict[str, Callable[..., Any]], function: _F, compiler: Callable[[_F], _F] = _compile) -> _F:
     name = function.__name__
     if name in KERNELS or name in HELPERS:
         raise ValueError(f"two compiled functions are called {name!r}: {function.__module__} defines it again")
-    compiled = _compile(function)
+    compiled = compiler(function)
     registry[name] = compiled
     return compiled
 
@@ -156,4 +168,9 @@ def kernel(function: _F) -> _F:
 
 def helper(function: _F) -> _F:
     """Compile a small function that kernels call (LLVM inlines it) and register it in `HELPERS`."""
-    return _register(HELPERS, function)
+    return _register(HELPERS, function, _compile_helper)
+
+
+def outlined(function: _F) -> _F:
+    """As `helper`, for a large function called from many places: LLVM compiles it once per kernel, never inline."""
+    return _register(HELPERS, function, partial(_compile_helper, outlined=True))

@@ -125,7 +125,11 @@ def _allowed(error: jsonschema.ValidationError) -> str:
 def check_document(policy_id: str, doc: Any, path: Path, contracts: Contracts) -> None:
     """Validate one policy against its schema; PolicyError names file, key and what is allowed."""
     validator = _validator(contracts.root / "schemas" / "policies" / f"{policy_id}.schema.yaml")
-    errors = sorted(validator.iter_errors(doc), key=lambda e: ([str(p) for p in e.absolute_path], e.message))
+    # A misspelt key is both unknown and missing: name the unknown one, which is what the reader can see.
+    errors = sorted(
+        validator.iter_errors(doc),
+        key=lambda e: (e.validator != "additionalProperties", [str(p) for p in e.absolute_path], e.message),
+    )
     if errors:
         e = errors[0]
         where = ".".join(str(p) for p in e.absolute_path) or "(top level)"

@@ -83,8 +83,8 @@ def _pack(tmp_path: Path, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("policy_id:", "polcy_id:", "polcy_id"),
-        ("policy_id: timing_policy_6B", "policy_id: 7", "policy_id"),
+        ("stand_in_ms: 60.0", "stand_in_millis: 60.0", "stand_in_millis"),
+        ("stand_in_ms: 60.0", "stand_in_ms: soon", "stand_in_ms"),
     ],
     ids=["unknown-key", "wrong-type"],
 )
@@ -104,8 +104,8 @@ def test_unresolved_schema_reference(world_2k: Path, tmp_path: Path) -> None:
     contracts = Path(shutil.copytree(packaged_root(), tmp_path / "contracts"))
     registry = contracts / "registry.yaml"
     text = registry.read_text("utf-8")
-    assert "#/s1_session_index_6B" in text
-    registry.write_text(text.replace("#/s1_session_index_6B", "#/s1_sesion_index_6B"), "utf-8")
+    assert "#/tables/s1_session_index_6B" in text
+    registry.write_text(text.replace("#/tables/s1_session_index_6B", "#/tables/s1_sesion_index_6B"), "utf-8")
     done = cli("--contracts", contracts, "contracts", "check", check=False)
     assert done.returncode == 2
     assert "s1_sesion_index_6B" in done.stderr + done.stdout

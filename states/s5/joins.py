@@ -48,7 +48,7 @@ class Groups:
         """int64[groups, 2]: most frequent value (lowest of equals), distinct values."""
         scratch = np.empty(int(self.sizes.max(initial=1)), dtype=np.int64)
         out = np.zeros((len(self.sizes), 2), dtype=np.int64)
-        dominant_values(self.start, self.order, values, scratch, out)
+        dominant_values(self.start, self.order, values.astype(np.int64, copy=False), scratch, out)
         return out
 
     def gaps(self, ts: Array) -> Array:
@@ -98,8 +98,11 @@ def differs(a: Array, b: Array) -> Array:
 
 def unequal_rows(a: Array, rows_a: Array, b: Array, rows_b: Array) -> Array:
     """Places i at which a[rows_a[i]] and b[rows_b[i]] differ (by bits), int64; one pass when there are none."""
+    # One compiled loop per width: only equality of bits counts.
     if a.dtype == np.float64:
         a, b = a.view(np.int64), b.view(np.int64)
+    elif a.dtype == np.bool_:
+        a, b = a.view(np.int8), b.view(np.int8)
     out = np.zeros(1, dtype=np.int64)
     count_unequal(a, rows_a, b, rows_b, out)
     if not out[0]:

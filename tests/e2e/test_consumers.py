@@ -39,9 +39,11 @@ def test_three_readers_agree(woven_100k: Woven, dataset: str) -> None:
     rows = woven_100k.result["datasets"][dataset]["rows"]
     frame = pd.read_parquet(folder)
     polars = pl.read_parquet(f"{folder}/**/*.parquet", hive_partitioning=True)
-    duck = duckdb.sql(f"SELECT * FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true)")
-    assert len(frame) == polars.height == rows == duckdb.sql("SELECT count(*) FROM duck").fetchone()[0]
-    assert set(frame.columns) == set(polars.columns) == set(duck.columns) == _columns(ds) | AXES
+    con = _view(woven_100k)
+    duck = con.execute(f"SELECT count(*) FROM {dataset}").fetchone()
+    names = {r[0] for r in con.execute(f"DESCRIBE {dataset}").fetchall()}
+    assert (len(frame), polars.height, duck) == (rows, rows, (rows,))
+    assert set(frame.columns) == set(polars.columns) == names == _columns(ds) | AXES
     key = ds.key[0]
     assert sorted(frame[key].tolist()) == sorted(polars[key].to_list())
 

@@ -72,7 +72,7 @@ def test_pinned_flows_are_approved_and_cleared_at_their_amount(imported: tuple[P
     """Broken: a transaction that really happened is declined, unsettled or settled at another amount."""
     _, woven = imported
     flows = woven.folder("s2_flow_anchor_baseline_6B")
-    bad = duckdb.sql(
+    bad = duckdb.execute(
         f"""
         SELECT count(*) FROM read_parquet('{flows}/**/*.parquet')
         WHERE is_pinned AND NOT (

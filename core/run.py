@@ -34,7 +34,7 @@ from fraudloom.scratch import remove_work
 from fraudloom.seal import verify_seal, write_seal
 from fraudloom.spec import STATES, WEAVE, Axes, RunOptions, RunSpec, parameter_hash, validation_hash
 from fraudloom.sweeps import report_row, retract, weave_states
-from fraudloom.worlds import WorldChoice, choose_scenarios, choose_world, ensure_world
+from fraudloom.worlds import WorldChoice, choose_scenarios, choose_world, ensure_world, read_world_manifest
 
 
 def run_world(options: RunOptions, executor: Executor | None = None) -> RunResult:
@@ -53,7 +53,7 @@ def run_world(options: RunOptions, executor: Executor | None = None) -> RunResul
         except FraudloomError as e:
             raise call.failed(e, memory) from e.__cause__
         except Exception as e:
-            raise call.failed(as_fault(e) or unexpected(call.state, e), memory) from e
+            raise call.failed(as_fault(e) or unexpected(call.phase, e), memory) from e
         except BaseException:
             if call.log is not None:
                 call.log.event("INTERRUPTED")
@@ -74,6 +74,11 @@ class _Call:
         self.engine: Engine | None = None
         self.log: RunLog | None = None
         self.state = "S0"
+
+    @property
+    def phase(self) -> str:
+        """The state for which this thread last worked: where an error that names none arose."""
+        return self.state if self.meter.state == "S0" else self.meter.state
 
     def run(self, executor: Executor, stack: ExitStack) -> None:
         """The whole call."""
@@ -134,6 +139,7 @@ class _Call:
             pack.name if pack else options.policies,
             pack.profile if pack else "full",
             contracts.root,
+            read_world_manifest(choice.root).get("seed"),
         )
         make_folder(root)
         stack.enter_context(FolderLock(root / WORK / "lock", f"run {run_id}"))
@@ -263,7 +269,7 @@ class _Call:
 
     def failed(self, error: FraudloomError, memory: PeakMemory) -> FraudloomError:
         """Write the FAIL row, take back what the failing state and later ones published; return the error."""
-        state = error.state if error.state in STATES else self.state
+        state = error.state if error.state in STATES else self.phase
         engine = self.engine
         if engine is not None and not isinstance(error, ConflictError) and not self._sealed(engine.spec.run_root):
             try:

@@ -15,7 +15,11 @@ from fraudloom.contracts_api import load_contracts
 from fraudloom.spec import SPEC
 
 GOLDEN = Path(__file__).with_name("golden.json")
-MASK = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"}
+MASK = {
+    "NUMBA_CPU_NAME": "generic",
+    "NUMBA_CPU_FEATURES": "",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+}
 PROBE = """
 import numpy as np
 from numba.core.registry import cpu_target

@@ -160,7 +160,12 @@ BREAKS: list[tuple[str, str, str, Callable[[Columns], None]]] = [
         BOOK,
         lambda c: c["fraud_rate"].__setitem__(0, 0.9),
     ),
-    ("REQ_CAMPAIGN_INTEGRITY", "campaign is in the catalogue", BOOK, add("campaign_id", 1, -1)),
+    (
+        "REQ_CAMPAIGN_INTEGRITY",
+        "campaign is in the catalogue",
+        BOOK,
+        where("campaign_id", lambda c: c["realised_flows"] > 0, lambda c, i: c["campaign_id"][i] + 1),
+    ),
     (
         "REQ_CAMPAIGN_INTEGRITY",
         "flow inside its campaign's window",

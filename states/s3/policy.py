@@ -159,6 +159,17 @@ _NEEDS = {
 }
 
 
+def _check_wording(name: str, script: Doc, forms: set[str]) -> None:
+    """PolicyError when a script says what its forms make meaningless."""
+    placed = bool(forms) and not forms - {"PRESENT", "CASH"}
+    for block in ("device", "address"):
+        kind = script.get(block, {}).get("kind")
+        if kind in ("OWN", "TERMINAL") and (kind == "TERMINAL") != placed:
+            raise refuse("S3_POLICY_INVALID", f"the {block} of {name} does not fit its forms", kind, "OWN or TERMINAL")
+    if forms and ("ending" in script["amount"]) != bool(forms & {"REMOTE", "PRESENT"}):
+        raise refuse("S3_POLICY_INVALID", f"the amounts of {name} have an ending law that no form uses, or none", name)
+
+
 def _check(doc: Doc, script: Doc) -> None:
     """PolicyError when a template and its script do not fit, or when a block would not be used."""
     name = doc["campaign_type"]
@@ -173,6 +184,9 @@ def _check(doc: Doc, script: Doc) -> None:
     found = set(script) - {"campaign_type", "report"}
     if found != needed:
         raise refuse("S3_POLICY_INVALID", f"the script of {name} has other blocks than its forms use", found, needed)
+    _check_wording(name, script, forms)
+    if ("blocks" in script["report"]) != ("form" in script):
+        raise refuse("S3_POLICY_INVALID", f"reports of {name} say `blocks` where nothing is redone, or do not", name)
     if doc["clock"]["kind"] not in clocks or ("episode" in doc) == (doc["mode"] == "CHAIN"):
         raise refuse("S3_POLICY_INVALID", f"clock or episode of {name} does not fit its mode", doc["mode"], clocks)
     choice = script.get("merchant", {}).get("choice")
@@ -266,7 +280,7 @@ def _script(t: Template, a: dict[str, Array], contracts: Contracts) -> None:
     a["probability"][i] = float(report["probability"])
     a["prompt_share"][i] = float(report["prompt_share"])
     a["door"][i] = contracts.code("report_source", report["door"])
-    a["blocks"][i] = bool(report["blocks"])
+    a["blocks"][i] = bool(report.get("blocks", False))
     if "form" not in doc:
         return
     form, amount, device, address = doc["form"], doc["amount"], doc["device"], doc["address"]
@@ -278,7 +292,7 @@ def _script(t: Template, a: dict[str, Array], contracts: Contracts) -> None:
     a["amount"][i] = _law(amount, "", 100.0 if absolute else 1.0, "")
     a["relative"][i] = not absolute
     a["given"][i] = t.mode == CHAIN
-    a["round_ending"][i] = amount["ending"] == "ROUND"
+    a["round_ending"][i] = amount.get("ending") == "ROUND"
     a["device"][i] = DEVICES.index(device["kind"]) % 3
     a["device_own"][i] = float(device.get("own_share", 0.0))
     a["device_spread"][i] = int(device.get("spread", 0))

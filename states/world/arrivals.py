@@ -147,7 +147,7 @@ def plan_streams(ctx: Context, town: Town, scenario: str) -> list[Stream]:
             same_merchant=float(channel["same_merchant"]),
             p_home=float(channel["p_home"]),
             p_trip=float(channel["p_trip"]),
-            p_outlet=float(channel["p_outlet"]),
+            p_outlet=float(channel.get("p_outlet", 0.0)),
             gap_median_s=float(channel["gap_median_s"]),
             gap_sigma=float(channel["gap_sigma"]),
             gap_min_s=float(visits["gap_min_s"]),

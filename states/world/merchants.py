@@ -182,7 +182,7 @@ def build_terminals(ctx: Context, merchants: Merchants, arrivals: int, first_dev
     sizes, policy = ctx.policy["sizes"], ctx.policy
     family = merchants.family[merchants.outlet_merchant]
     shares = policy["scenarios"][ctx.spec.scenarios[0]]["shares"]
-    volume = np.asarray([float(shares[f]) * float(policy["channels"][f]["p_outlet"]) for f in FAMILIES])
+    volume = np.asarray([float(shares[f]) * float(policy["channels"][f].get("p_outlet", 0.0)) for f in FAMILIES])
     planned = arrivals * volume[family] * merchants.outlet_weight * (90.0 / ctx.spec.days)
     count = np.ceil(planned / float(sizes["arrivals_per_terminal_90d"])).astype(np.int64)
     count = np.clip(count, 1, int(sizes["terminals_max_per_outlet"]))

@@ -122,7 +122,7 @@ def _demand(market: Markets, law: dict[str, float], city: int, country: int) -> 
     """(merchant rows, share of the city's arrivals of the family that each is planned to get)."""
     lo, hi = int(market.outlet_ptr[city]), int(market.outlet_ptr[city + 1])
     local = np.diff(market.outlet_cum[lo:hi], prepend=market.outlet_cum[lo - 1] if lo else 0.0)
-    at_outlet = float(law["p_outlet"]) if hi > lo else 0.0
+    at_outlet = float(law.get("p_outlet", 0.0)) if hi > lo else 0.0
     parts = (
         [(market.outlet_merchant[lo:hi], local / max(float(np.cumsum(local)[-1]), 1e-300) * at_outlet)]
         if hi > lo

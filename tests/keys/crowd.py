@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from fraudloom.contracts_api import Contracts
 from fraudloom.policies_api import Pack, check_document, load_pack, read_yaml
 from fraudloom.states.world import WorldSpec, build_world, load_world
-
 from keys.leaves import override
 
 HERE = Path(__file__).parent
@@ -45,4 +45,39 @@ def build(folder: Path, arrivals: int, contracts: Contracts) -> Any:
     (policy / "world_policy.yaml").write_text(yaml.safe_dump(doc, sort_keys=False), "utf-8")
     (policy / "pack.yaml").write_text("name: crowded\nprofile: full\ndescription: rare things are common\n", "utf-8")
     build_world(WorldSpec(arrivals, seed=11, policy=policy), folder / "world", contracts=contracts)
+    return reopen(folder, contracts)
+
+
+def reopen(folder: Path, contracts: Contracts) -> Any:
+    """Open a built world again, with tables of its own."""
     return load_world(folder / "world", contracts)
+
+
+def bare(doc: Any) -> Any:
+    """A world policy with so few merchants that most cities have none."""
+    for key, value in (("merchants_scale", 0.01), ("merchants_min", 20), ("cities_min", 90)):
+        doc = override(doc, f"sizes.{key}", value)
+    return doc
+
+
+#: Table, column, and the labels that are dealt out among the rows that carry one of them.
+SPREAD = (
+    ("s2_account_base_6A", "ledger_class", ("DEPOSIT", "CREDIT_REVOLVING", "CREDIT_INSTALLMENT", "SETTLEMENT")),
+    ("s3_instrument_base_6A", "instrument_kind", ("CARD_PHYSICAL", "CARD_VIRTUAL", "BANK_HANDLE", "WALLET_TOKEN")),
+    (
+        *("s4_ip_base_6A", "ip_group"),
+        ("RESIDENTIAL", "MOBILE_CARRIER", "PUBLIC_SHARED", "HOSTING_DATACENTRE", "ANONYMIZER_PROXY"),
+    ),
+)
+
+
+def spread(world: Any) -> Any:
+    """The world with labels dealt out in turn, in memory: ledgers of accounts, kinds of instruments and groups of
+    addresses stand in every combination, also in those that the builder never makes but an upstream may."""
+    for table, column, labels in SPREAD:
+        ds = world.contracts.dataset(table)
+        codes = np.array([world.contracts.code(ds.column(column).enum, x) for x in labels], np.int8)
+        values = world.tables[table][column]
+        rows = np.flatnonzero(np.isin(values, codes))
+        values[rows] = codes[np.arange(len(rows)) % len(codes)]
+    return world

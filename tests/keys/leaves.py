@@ -13,22 +13,30 @@ from typing import Any
 Path = tuple[str | int, ...]
 Schema = Mapping[str, Any]
 
-#: Labels that name a thing rather than choose a behaviour.
-IDENTITY = {
-    ("fraud_campaign_catalogue_config_6B", "campaign_type"),
-    ("fraud_overlay_policy_6B", "campaign_type"),
-}
+#: Keys whose labels name a thing rather than choose a behaviour.
+IDENTITY = {"campaign_type", "template_id", "rule", "subtype", "policy_id", "family", "decision", "domain", "counter"}
+NUMBER, SWITCH, CHOICE, MEMBER = "number", "switch", "choice", "member"
+
+
+class _Removed:
+    def __repr__(self) -> str:
+        return "(left out)"
+
+
+#: Instead of a label in a list: the list without it.
+REMOVED = _Removed()
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value of a document, with the values to try instead, in order."""
+    """One value of a document. `others`: values to try instead, in order; `fixed`: the schema allows no other."""
 
     doc_id: str
     path: Path
+    kind: str
     value: Any
     others: tuple[Any, ...]
-    fixed: bool
+    fixed: bool = False
 
     @property
     def key(self) -> str:
@@ -65,12 +73,15 @@ def put(doc: Any, path: Path, value: Any) -> Any:
     if not path:
         return value
     out = copy.copy(doc)
+    if value is REMOVED and len(path) == 1:
+        del out[path[0]]
+        return out
     out[path[0]] = put(doc[path[0]], path[1:], value)
     return out
 
 
 def override(doc: Any, pattern: str, value: Any) -> Any:
-    """A copy with the value at a dotted path replaced; `*` stands for every key or place, and what is absent stays so."""
+    """A copy with the value at a dotted path replaced; `*` stands for every key or place; what is absent stays so."""
 
     def go(node: Any, parts: Sequence[str]) -> Any:
         if not parts:
@@ -137,7 +148,10 @@ def _fits(root: Schema, schema: Schema, node: Any) -> bool:
 
 
 def numbers_beside(value: float, schemas: Sequence[Schema]) -> list[Any]:
-    """Clearly different numbers within the bounds: first near (half as much again, two thirds), then far, then bounds."""
+    """Clearly different numbers within the bounds: near (half as much again, two thirds), then far, then bounds."""
+    for s in schemas:
+        if "enum" in s:
+            return [x for x in s["enum"] if x != value]
     whole = isinstance(value, int) or any(s.get("type") == "integer" for s in schemas)
     lows = [s["minimum"] for s in schemas if "minimum" in s]
     highs = [s["maximum"] for s in schemas if "maximum" in s]
@@ -159,7 +173,7 @@ def numbers_beside(value: float, schemas: Sequence[Schema]) -> list[Any]:
     out: list[Any] = []
     for t in tries:
         x: Any = round(t) if whole else float(t)
-        if lo is not None and x < lo or hi is not None and x > hi:
+        if (lo is not None and x < lo) or (hi is not None and x > hi):
             continue
         if any(x <= b for b in open_low) or any(x >= b for b in open_high):
             continue
@@ -171,20 +185,25 @@ def numbers_beside(value: float, schemas: Sequence[Schema]) -> list[Any]:
 
 
 def leaves(doc_id: str, doc: Any, schema: Schema) -> Iterator[Leaf]:
-    """Every number, switch and choice of a document. `fixed`: the schema allows only the value that stands there."""
+    """Every number, switch, choice and list member of a document, in its order."""
     for path, value in walk(doc):
         if path in (("version",), ("schema_version",)):
             continue
         schemas = schemas_at(schema, schema, path, doc)
         fixed = any("const" in s for s in schemas)
         if isinstance(value, bool):
-            yield Leaf(doc_id, path, value, () if fixed else (not value,), fixed)
+            yield Leaf(doc_id, path, SWITCH, value, () if fixed else (not value,), fixed)
         elif isinstance(value, int | float):
-            others = () if fixed else tuple(numbers_beside(value, schemas))
-            yield Leaf(doc_id, path, value, others, fixed or not others)
-        elif isinstance(value, str) and (doc_id, path[-1]) not in IDENTITY:
-            choices = [tuple(s["enum"]) for s in schemas if "enum" in s]
-            if choices and len(choices[0]) > 1:
-                beside = get(doc, path[:-1]) if isinstance(path[-1], int) else [value]
-                others = tuple(c for c in choices[0] if c not in beside)
-                yield Leaf(doc_id, path, value, others, not others)
+            yield Leaf(doc_id, path, NUMBER, value, () if fixed else tuple(numbers_beside(value, schemas)), fixed)
+        elif isinstance(value, str) and not fixed and not IDENTITY & set(map(str, path[-1:])):
+            yield from _labels(doc_id, path, value, schemas, doc)
+
+
+def _labels(doc_id: str, path: Path, value: str, schemas: Sequence[Schema], doc: Any) -> Iterator[Leaf]:
+    choices = next((tuple(s["enum"]) for s in schemas if "enum" in s), ())
+    if isinstance(path[-1], int):
+        beside = get(doc, path[:-1])
+        if all(isinstance(x, str) for x in beside):
+            yield Leaf(doc_id, path, MEMBER, value, (REMOVED, *(c for c in choices if c not in beside)))
+    elif len(choices) > 1:
+        yield Leaf(doc_id, path, CHOICE, value, tuple(c for c in choices if c != value))

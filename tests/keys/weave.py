@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from fraudloom.contracts_api import Contracts
 from fraudloom.policies_api import Pack
 from fraudloom.rng import Streams
@@ -22,6 +20,9 @@ STATES = ("S1", "S2", "S3", "S4")
 CATALOGUE = "s3_campaign_catalogue_6B"
 ARRIVALS = "arrival_events_5B"
 SEED = 7
+
+#: The last state that reads what the first state's policies say (S3 decides again with S2's plan).
+UNTIL = {"S1": "S1", "S2": "S3", "S3": "S3", "S4": "S4"}
 
 #: The first state that reads a policy.
 READ_BY = {
@@ -64,7 +65,7 @@ class Woven:
 class Weaver:
     """Weaves of one world under packs that differ in single documents."""
 
-    def __init__(self, world: Any, contracts: Contracts, pack: Pack) -> None:
+    def __init__(self, world: Any, contracts: Contracts, pack: Pack, last: str = "S4") -> None:
         if int(world.shards) != 1:
             raise ValueError("the world has more than one shard")
         self.world, self.contracts, self.pack = world, contracts, pack
@@ -73,7 +74,8 @@ class Weaver:
         ds = contracts.dataset(ARRIVALS)
         self.events = concat([read_table([p], ds) for p in world.arrival_paths(scenario)])
         self.base = Woven()
-        self.digests = {d: self.digest(d, table) for d, table in self.tables(pack, "S1", self.base)}
+        self.last_digest = ""
+        self.digests = {d: self.digest(d, table) for d, table in self.tables(pack, "S1", last, self.base)}
 
     def digest(self, dataset: str, table: Columns) -> str:
         """Content digest of one table."""
@@ -85,14 +87,16 @@ class Weaver:
         """The first dataset, in the order of weaving, that another document in the pack changes."""
         pack = replace(self.pack, docs={**self.pack.docs, doc_id: doc})
         woven = replace(self.base, plans=dict(self.base.plans))
-        for dataset, table in self.tables(pack, READ_BY[doc_id], woven):
-            if self.digest(dataset, table) != self.digests[dataset]:
+        first = READ_BY[doc_id]
+        for dataset, table in self.tables(pack, first, UNTIL[first], woven):
+            self.last_digest = self.digest(dataset, table)
+            if self.last_digest != self.digests[dataset]:
                 return dataset
         return None
 
-    def tables(self, pack: Pack, first: str, woven: Woven) -> Iterator[tuple[str, Columns]]:
-        """Weave from state `first` on, into `woven`; yields the tables of each state when it is done."""
-        for state in STATES[STATES.index(first) :]:
+    def tables(self, pack: Pack, first: str, last: str, woven: Woven) -> Iterator[tuple[str, Columns]]:
+        """Weave states `first` to `last` into `woven`; yields the tables of each state when it is done."""
+        for state in STATES[STATES.index(first) : STATES.index(last) + 1]:
             yield from getattr(self, f"_{state.lower()}")(pack, woven)
 
     def _compile(self, state: Any, pack: Pack, *more: Any) -> Any:
@@ -102,9 +106,7 @@ class Weaver:
         plan = w.plans["S1"] = self._compile(s1, pack)
         evidence = plan.decisions.new_evidence()
         w.attached = s1.attach(plan, self.world, self.events, 0, evidence)
-        names = [n for n, _ in s1.SCRATCH_COLUMNS]
         narrow = {n: w.attached[n].astype(t, copy=False) for n, t in s1.SCRATCH_COLUMNS}
-        assert set(names) == set(narrow)
         w.arrivals, w.sessions = s1.sessionise(plan, self.world, narrow, evidence)
         yield "s1_arrival_entities_6B", w.arrivals
         yield "s1_session_index_6B", w.sessions
@@ -145,3 +147,26 @@ class Weaver:
 def digests(world: Any, contracts: Contracts, pack: Pack) -> dict[str, str]:
     """Content digest of every S1 to S4 dataset of a world's first scenario."""
     return dict(Weaver(world, contracts, pack).digests)
+
+
+def frame_digests(weaver: Weaver) -> dict[str, str]:
+    """Digests of the tables that the base weave left, as they are now."""
+    w = weaver.base
+    tables = {
+        "s1_arrival_entities_6B": w.arrivals,
+        "s1_session_index_6B": w.sessions,
+        "s2_flow_anchor_baseline_6B": w.s2.flows,
+        "s2_event_stream_baseline_6B": w.s2.events,
+        "s2_arrival_flow_link_6B": w.s2.links,
+        "s3_flow_anchor_with_fraud_6B": w.s3.flows,
+        "s3_event_stream_with_fraud_6B": w.s3.events,
+        "s3_session_index_with_fraud_6B": w.s3.sessions,
+        CATALOGUE: s3.catalogue(w.plan2, [w.s3.realised]),
+        "s4_flow_bank_view_6B": w.s4.bank,
+        "s4_flow_truth_labels_6B": w.s4.truth,
+        "s4_label_history_6B": w.s4.history,
+        "s4_case_timeline_6B": w.s4.cases,
+        "s4_case_flow_link_6B": w.s4.case_links,
+        "s4_event_labels_6B": w.s4.event_labels,
+    }
+    return {dataset: weaver.digest(dataset, table) for dataset, table in tables.items()}

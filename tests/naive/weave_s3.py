@@ -9,10 +9,12 @@ from math import gcd
 from types import SimpleNamespace
 
 from naive.campaigns import campaign_select, fill_quotas, insert_refunds, report_times
+from naive.events import events_of
 from naive.idmap import decode_id, encode_id
 from naive.overlay import price_script, script_details, script_identities, script_places, script_times
 from naive.plan_s3 import DAY, FORMS, SECOND, running
 from naive.plan_s4 import rows_of
+from naive.streams import uniform
 
 DEVICE, ADDRESS, ROUTING, MERCHANT, REFUND, REDONE = 4, 8, 16, 32, 64, 128
 ENTRIES = {"REMOTE": ("ECOM", "COF", "KEYED"), "PRESENT": ("CHIP", "CONTACTLESS", "MAGSTRIPE_FALLBACK", "KEYED")}
@@ -31,6 +33,12 @@ MARKS = {
     "report_ts_utc": None,
     "report_door": "NONE",
 }
+DECIDED = (
+    *("flow_type", "flow_outcome", "three_ds", "auth_sent_utc", "issuer_latency_ms", "risk_score", "auth_decision"),
+    *("first_response_code", "response_code", "responder", "attempts", "step_up_result", "block_state", "alerted"),
+    *("response_ts_utc", "clear_ts_utc", "refund_ts_utc", "reversal_ts_utc", "cleared_minor", "refunded_minor"),
+    *("reversed_minor", "payment_state", "branch_trace"),
+)
 RAIL = {"payee_account_id": None, "payee_bank_id": None, "payee_country": None, "is_new_payee": False}
 RAIL |= {"purpose": "NONE", "confirmation_of_payee": "NOT_APPLICABLE"}
 
@@ -603,7 +611,7 @@ def redone_rows(plan, flows, new):
 
 
 def weave_s3(scripts, shard, flows):
-    """Flows of a shard with their marks, in published order; the rows that the issuer decides again; blocks."""
+    """Flows of a shard with their marks, in published order; those to be decided (again); blocks that they meet."""
     plan = scripts.plan
     flows = rows_of(flows)
     for f in flows:
@@ -629,10 +637,102 @@ def weave_s3(scripts, shard, flows):
         leg = getattr(getattr(tag.flow, "row", None), "leg", None)
         tag.first_ts = leg.first_ts if leg else first[tag.incident]
     mark(scripts, tags)
-    redone = redone_rows(plan, flows, new)
     refund_all(scripts, tags)
+    redone = redone_rows(plan, flows, new)
     rows = sorted([*flows, *new], key=lambda f: (f.ts_utc, f.flow_id))
-    return rows, redone, [t.block for t in tags if t.block]
+    return SimpleNamespace(rows=rows, redone=redone, new=new, blocks=[t.block for t in tags if t.block])
+
+
+def put_decisions(woven, decided):
+    """Decisions made again, by flow id: columns of new flows and of redone ones, which thereby may be mutated."""
+    for f in woven.new:
+        f.__dict__.update(decided[f.flow_id])
+    for f in woven.redone:
+        again = decided[f.flow_id]
+        if any(getattr(f, name) != again[name] for name in DECIDED):
+            f.origin_type = "BASELINE_FLOW_MUTATED"
+            f.mutation_flags |= REDONE
+        f.__dict__.update(again)
+
+
+def split_rule(plan):
+    """Places of events between two anchors."""
+    clock, model = plan.docs["timing_policy_6B"], plan.docs["amount_model_6B"]
+    law = find(clock, "split")
+    bounds = {k: [int(law[k + "_s"][x] * 1e6) for x in ("lo", "hi")] for k in ("first_response", "challenge", "resend")}
+    share = model["settlement"]["first_shipment"]
+    timers = [int(find(clock, name) * 1e6) for name in ("timer_s", "timer_cash_s")]
+    return SimpleNamespace(
+        first_us=bounds["first_response"],
+        challenge_us=bounds["challenge"],
+        resend_us=bounds["resend"],
+        shipment=[share["lo"], share["hi"]],
+        timer_us=timers,
+    )
+
+
+def built_events(scripts, flow, law):
+    """Events of a flow whose facts the overlay made or changed."""
+    enums = scripts.plan.enums
+
+    def code(enum, label):
+        return [enums[enum].index(label)]
+
+    row = SimpleNamespace(
+        ts=[flow.ts_utc],
+        sent=[flow.auth_sent_utc],
+        response_ts=[flow.response_ts_utc],
+        clear_ts=[flow.clear_ts_utc],
+        refund_ts=[flow.refund_ts_utc],
+        reversal_ts=[flow.reversal_ts_utc],
+        amount=[flow.amount_minor],
+        cleared=[flow.cleared_minor],
+        refunded=[flow.refunded_minor],
+        reversed=[flow.reversed_minor],
+        flow_type=code("flow_type", flow.flow_type),
+        first=code("response_code", flow.first_response_code),
+        response=code("response_code", flow.response_code),
+        step=code("step_up_result", flow.step_up_result),
+        attempts=[flow.attempts],
+        channel=code("channel_group", flow.channel_group),
+        trace=[flow.branch_trace],
+    )
+    u = [uniform(scripts.plan.split_key, flow.ordinal * 4 + j) for j in range(4)]
+    d = scripts.prices[0].minor[enums["currency"].index(flow.currency)]
+    for seq, (kind, ts, minor, answer, attempt) in enumerate(events_of(row, 0, law, u)):
+        yield {
+            "event_seq": seq,
+            "event_type": enums["event_type"][kind],
+            "ts_utc": ts,
+            "amount": minor / d,
+            "amount_minor": minor,
+            "response_code": enums["response_code"][answer],
+            "attempt": attempt,
+        }
+
+
+def event_rows(scripts, rows, baseline):
+    """Events of a shard in published order; `baseline`: S2's, one dictionary each."""
+    found, law, held = [], split_rule(scripts.plan), defaultdict(dict)
+    for e in baseline:
+        held[e["flow_id"]][e["event_seq"]] = e
+    for f in rows:
+        marks = {"flow_id": f.flow_id, "fraud_flag": f.fraud_flag, "campaign_id": f.campaign_id}
+        marks["device_id"] = f.device_id if f.mutation_flags & DEVICE else None
+        marks["ip_id"] = f.ip_id if f.mutation_flags & ADDRESS else None
+        if f.origin_type == "BASELINE_FLOW":
+            for seq, e in held[f.flow_id].items():
+                found.append(e | marks | {"is_fraud_event": False, "origin_event_seq": seq + 1})
+            continue
+        for e in built_events(scripts, f, law):
+            old = held[f.flow_id].get(e["event_seq"])
+            old = old if old and old["event_type"] == e["event_type"] else None
+            parts = ("ts_utc", "amount_minor", "response_code", "attempt")
+            changed = old is None or any(old[x] != e[x] for x in parts)
+            found.append(
+                e | marks | {"is_fraud_event": changed, "origin_event_seq": old["event_seq"] + 1 if old else None}
+            )
+    return sorted(found, key=lambda e: (e["ts_utc"], e["flow_id"], e["event_seq"]))
 
 
 def session_rows(rows, sessions):

@@ -44,13 +44,15 @@ def _world(folder: Path) -> Path:
 
 
 def _pack(folder: Path) -> Path:
-    """The default pack with shares so large that all fourteen types occur."""
+    """The default pack with shares so large, and lanes so even, that all fourteen types occur."""
     pack = folder / "loud"
     pack.mkdir()
     doc = yaml.safe_load((packs_root() / "default" / f"{CATALOGUE}.yaml").read_text("utf-8"))
     for template in doc["templates"]:
         rare = template["campaign_type"] == "SYNTHETIC_BUST_OUT"
         template["share"] = 0.2 if rare else min(0.2, template["share"] * 4)
+        if template["lanes"] != "ALL":
+            template["lanes"] = 1.0  # so that every type has some of the few accounts
     (pack / f"{CATALOGUE}.yaml").write_text(yaml.safe_dump(doc, sort_keys=False), "utf-8")
     head = "name: loud\nprofile: full\nextends: default\ndescription: large campaigns, for small worlds\n"
     (pack / "pack.yaml").write_text(head, "utf-8")

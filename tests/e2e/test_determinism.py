@@ -74,7 +74,8 @@ def test_kill_in_the_middle_and_again(world_100k: Path, woven_100k: Woven, tmp_p
     assert again.digests == woven_100k.digests
     names = [e["event"] for e in _events(again.root)]
     assert names.count("PART_REUSED") >= 3
-    parts = {(e["state"], e["part"]) for e in _events(again.root) if e["event"] == "PART_DONE"}
+    # The kill may fall between the journal's line and the log's: such a part is reused without having been logged.
+    parts = {(e["state"], e["part"]) for e in _events(again.root) if e["event"] in ("PART_DONE", "PART_REUSED")}
     assert len(parts) == 4 * again.result["parts"]
     assert names.count("PART_DONE") <= len(parts) + 8, "finished parts were woven again"
 

@@ -53,7 +53,10 @@ def _pack(folder: Path) -> Path:
         template["share"] = 0.2 if rare else min(0.2, template["share"] * 4)
         if template["lanes"] != "ALL":
             template["lanes"] = 1.0  # so that every type has some of the few accounts
-    (pack / f"{CATALOGUE}.yaml").write_text(yaml.safe_dump(doc, sort_keys=False), "utf-8")
+    bank = yaml.safe_load((packs_root() / "default" / "bank_view_policy_6B.yaml").read_text("utf-8"))
+    bank["collateral"] |= {"p_mark": 0.9, "window_s": 600_000}
+    for name, changed in ((CATALOGUE, doc), ("bank_view_policy_6B", bank)):
+        (pack / f"{name}.yaml").write_text(yaml.safe_dump(changed, sort_keys=False), "utf-8")
     head = "name: loud\nprofile: full\nextends: default\ndescription: large campaigns, for small worlds\n"
     (pack / "pack.yaml").write_text(head, "utf-8")
     return pack

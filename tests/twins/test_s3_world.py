@@ -2,9 +2,11 @@
 
 import pytest
 
+from naive.plan_s2 import WORLD as ISSUER_WORLD
 from naive.plan_s3 import WORLD, Plan
+from naive.redo_s3 import decide_again, issuer_plan
 from naive.weave_s1 import rows_of
-from naive.weave_s3 import DECIDED, Scripts, catalogue_rows, event_rows, put_decisions, session_rows, weave_s3
+from naive.weave_s3 import Scripts, catalogue_rows, event_rows, put_decisions, session_rows, weave_s3
 from twins.published import differences
 
 FLOWS = "s3_flow_anchor_with_fraud_6B"
@@ -14,14 +16,15 @@ FLOWS = "s3_flow_anchor_with_fraud_6B"
 def woven(published):
     """The twin's S3: its scripts, and flows, sessions, events by shard."""
     p = published
-    plan = Plan({name: p.world_table(name) for name in WORLD}, p.manifest, p.docs, p.enums, p.seed, p.scenario)
-    plan.census(p.groups("s1_arrival_entities_6B"))
+    world = {name: p.world_table(name) for name in {*WORLD, *ISSUER_WORLD}}
+    run, arrivals = (p.manifest, p.docs, p.enums, p.seed, p.scenario), p.groups("s1_arrival_entities_6B")
+    plan, issuer = Plan(world, *run), issuer_plan(world, *run, arrivals)
+    plan.census(arrivals)
     scripts, out = Scripts(plan), []
-    names = "s2_flow_anchor_baseline_6B", "s1_session_index_6B", "s2_event_stream_baseline_6B", FLOWS
-    for shard, tables in enumerate(zip(*map(p.groups, names), strict=True)):
-        flows, sessions, events, decided = tables
+    names = "s2_flow_anchor_baseline_6B", "s1_session_index_6B", "s2_event_stream_baseline_6B"
+    for shard, (flows, sessions, events) in enumerate(zip(*map(p.groups, names), strict=True)):
         one = weave_s3(scripts, shard, flows)
-        put_decisions(one, {r["flow_id"]: {k: r[k] for k in DECIDED} for r in rows_of(decided)})
+        put_decisions(one, decide_again(issuer, list(flows), one))
         one.sessions = session_rows(one.rows, rows_of(sessions))
         one.events = event_rows(scripts, one.rows, rows_of(events))
         out.append(one)

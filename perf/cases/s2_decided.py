@@ -44,8 +44,8 @@ from fraudloom.perf.cases.s2 import (
 )
 
 
-def _decide_rule(rng: np.random.Generator, share: float) -> DecideRule:
-    """Declines of that share."""
+def _decide_rule(rng: np.random.Generator, share: float, low: int) -> DecideRule:
+    """Declines of that share; thresholds from `low` on."""
     spans = rng.integers(0, DAYS * DAY, (ISSUERS, 2))
     begin = START + np.sort(spans, axis=1).ravel()
     end = begin + rng.integers(HOUR, 8 * HOUR, len(begin))
@@ -56,7 +56,7 @@ def _decide_rule(rng: np.random.Generator, share: float) -> DecideRule:
     edges = [[float(m), *(fmath.ndtr(fmath.log(x / m) / sigma) for x in (25.0, 1e4, 25.0, 25e3))] for m in median]
     return DecideRule(
         coefficients(rng),
-        np.sort(rng.integers(150, 900, (4, 4)), axis=1),
+        np.sort(rng.integers(low, 990, (4, 4)), axis=1),
         np.c_[rng.random(5) - 1.5, rng.random((5, 2)), -rng.random(5), rng.random((5, 2))],
         0.3,
         0.66,
@@ -162,7 +162,7 @@ def _issuer(rows: int, seed: int) -> tuple[Any, ...]:
         3600.0, 86400.0, 90.0, 21600.0, 950400.0, 5.0, 4.0, 30 * HOUR, 5.0, 24 * HOUR, 60.0, 300.0, 900.0
     )
     redo = np.ones(rows, np.bool_) if seed % 2 else flags(rng, rows, 0.7)
-    rule = _decide_rule(rng, 0.9 if seed % 3 == 0 else 0.2)
+    rule = _decide_rule(rng, 0.9 if seed % 3 == 0 else 0.2, 150 if seed % 4 == 0 else 800)
     blocks, out = _blocks(rng, cards), _decided(rng, rows, three_ds)
     order = np.arange(rows)
     return order, redo, requests, history, memories, rule, blocks, keys_of(seed), no_evidence(), out

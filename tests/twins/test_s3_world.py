@@ -5,8 +5,10 @@ import pytest
 from naive.plan_s2 import WORLD as ISSUER_WORLD
 from naive.plan_s3 import WORLD, Plan
 from naive.redo_s3 import decide_again, issuer_plan
+from naive.rows_s3 import catalogue_rows, event_rows, session_rows
+from naive.scripts_s3 import Scripts
 from naive.weave_s1 import rows_of
-from naive.weave_s3 import Scripts, catalogue_rows, event_rows, put_decisions, session_rows, weave_s3
+from naive.weave_s3 import put_decisions, weave_s3
 from twins.published import differences
 
 FLOWS = "s3_flow_anchor_with_fraud_6B"

@@ -114,8 +114,8 @@ def reference_minor(minor, scale):
 def price_flows(k, tables, t, rule, keys, evidence, minor, ref):
     """Requested amount of each flow.
 
-    k: AmountKeys; tables: AmountTables; t: CurrencyTables; rule: AmountRule; minor, ref: int64[n] out.
-    Draws: D_AMOUNT, 3 a row: 0 size, 1 ending, 2 share of a goodwill credit; rows of a series also D_SERIES, 2 at
+    k: AmountKeys; tables: AmountTables; t: CurrencyTables; rule: AmountRule; minor, ref: int64[n] out. Draws (keys,
+    evidence): D_AMOUNT, 3 a row: 0 size, 1 ending, 2 share of a goodwill credit; rows of a series also D_SERIES, 2 at
     series x 2: 0 size, 1 ending, which then replace those of the row.
     """
     ordinal, series, merchant, party, city = k.ordinal, k.series, k.merchant, k.party, k.city

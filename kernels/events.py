@@ -65,7 +65,8 @@ class EventColumns(NamedTuple):
 
 @kernel
 def count_events(f, auth_only, start):
-    """start[i]: row of the first event of flow i; start[n]: number of events. start: int64[n + 1]; auth_only: bool."""
+    """start[i]: row of the first event of flow i; start[n]: number of events. f: FlowColumns;
+    start: int64[n + 1]; auth_only: bool."""
     flow_type, attempts, step, trace = f.flow_type, f.attempts, f.step, f.trace
     cleared, refunded, turned = f.cleared, f.refunded, f.reversed
     start[0] = 0
@@ -127,8 +128,8 @@ def build_auth_events(f, start, o):
 def build_events(f, rule, start, keys, evidence, o):
     """All events of each flow, in flow order and, within a flow, in time order.
 
-    f: FlowColumns; rule: SplitRule; start: int64[n + 1]; o: EventColumns. Draws: D_SPLIT, 4 a row: 0 first answer,
-    1 challenge, 2 departure of the last request, 3 share of the first shipment.
+    f: FlowColumns; rule: SplitRule; start: int64[n + 1]; o: EventColumns. Draws (keys, evidence): D_SPLIT, 4 a row: 0
+    first answer, 1 challenge, 2 departure of the last request, 3 share of the first shipment.
     """
     ordinal, start_ts, sent, answered, due = f.ordinal, f.ts, f.sent, f.response_ts, f.amount
     cleared, refunded, turned, trace = f.cleared, f.refunded, f.reversed, f.trace

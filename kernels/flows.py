@@ -55,7 +55,7 @@ def assign_flows(a, rule, keys, evidence, last, out):
     """Group arrivals into flows, numbered by first arrival; returns the number of flows.
 
     a: ArrivalColumns; rule: GroupRule; last: int64[sessions] scratch, filled with -1; out: FlowGroups.
-    Draws: D_ASSIGN at 2 x ordinal (join) and + 1 (goodwill).
+    Draws (keys, evidence): D_ASSIGN at 2 x ordinal (join) and + 1 (goodwill).
     """
     ordinal, ts, session, merchant, instrument = a.ordinal, a.ts, a.session, a.merchant, a.instrument
     series, channel, pinned, p_merge, p_goodwill = a.series, a.channel, a.pinned, rule.merge, rule.goodwill
@@ -133,8 +133,9 @@ class PayeeColumns(NamedTuple):
 def choose_payees(ordinal, channel, party, series, tables, rule, keys, evidence, out):
     """Payee, purpose and name check of transfers; nulls elsewhere.
 
-    ordinal, party, series int64[n]; channel int8[n]; out: PayeeColumns. Draws: 5 a row of BANK_RAIL, by flow ordinal
-    from D_PAYEE, or by series from D_PAYEE_SERIES: 0 new or known, 1 place or bank, 2 purpose, 3 country, 4 name check.
+    ordinal, party, series int64[n]; channel int8[n]; tables: PayeeTables; rule: PayeeRule; out: PayeeColumns. Draws
+    (keys, evidence): 5 a row of BANK_RAIL, by flow ordinal from D_PAYEE, or by series from D_PAYEE_SERIES: 0 new or
+    known, 1 place or bank, 2 purpose, 3 country, 4 name check.
     """
     for i in range(ordinal.shape[0]):
         out.account[i] = 0
@@ -247,8 +248,8 @@ class ObservedColumns(NamedTuple):
 def observe_flows(k, rule, keys, evidence, out):
     """Entry mode, verification, 3-D Secure, exemption, checks and token of each request.
 
-    k: RequestKeys; rule: ObserveRule; out: ObservedColumns. Draws: D_OBSERVE, 5 a row: 0 entry, 1 3-D Secure,
-    2 exemption, 3 card verification value, 4 address.
+    k: RequestKeys; rule: ObserveRule; out: ObservedColumns. Draws (keys, evidence): D_OBSERVE, 5 a row: 0 entry, 1
+    3-D Secure, 2 exemption, 3 card verification value, 4 address.
     """
     for i in range(k.ordinal.shape[0]):
         base = k.ordinal[i] * 5

@@ -159,9 +159,10 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
     """Decide flows in the given order; rows outside `redo` keep their columns and only feed the history.
 
     order: int64[n], rows by (ts, ordinal); redo: bool[n]; r: Requests; h: History, changed in place; hrule:
-    HistoryRule; rule: DecideRule; blocks: Blocks; o: Decided. Draws: D_ISSUER, 10 per row of redo: 0 noise, 1
-    funds, 2 other code, 3 challenge, 4 its result, 5 retry, 6 its result, 7 availability, 8 latency, 9 block. A row
-    outside redo that began a block reads slot 9 again, unaccounted: it was accounted when the row was decided.
+    HistoryRule; rule: DecideRule; blocks: Blocks; o: Decided. Draws (keys, evidence): D_ISSUER, 10 per row of redo: 0
+    noise, 1 funds, 2 other code, 3 challenge, 4 its result, 5 retry, 6 its result, 7 availability, 8 latency, 9
+    block. A row outside redo that began a block reads slot 9 again, unaccounted: it was accounted when the row was
+    decided.
     """
     logits, ordinals, stamps, merchants, cities, refs = r.logit, r.ordinal, r.ts, r.merchant, r.city, r.amount_ref
     issuers, channels, entries, exemptions, cvvs, kinds = r.issuer, r.channel, r.entry, r.exemption, r.cvv, r.kind

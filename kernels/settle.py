@@ -62,7 +62,7 @@ def time_auth(rows, a, t, keys, evidence, sent, response_ts, trace):
     """Instants of the last request's departure and of the last answer, for the given rows.
 
     rows: int64[m]; a: AuthColumns; t: AuthTimes; sent, response_ts: int64[n]; trace: int32[n], its T_GAVE_UP bit.
-    Draws: D_AUTH_TIME, 4 a row: 0 there, 1 back, 2 cardholder, 3 timed out, or time to the retry.
+    Draws (keys, evidence): D_AUTH_TIME, 4 a row: 0 there, 1 back, 2 cardholder, 3 timed out, or time to the retry.
     """
     ordinal, start, channel, flow_type, first = a.ordinal, a.ts, a.channel, a.flow_type, a.first
     steps, latency, send, back, laws, timer = a.step, a.latency_ms, t.send, t.back, t.laws, t.timer_us
@@ -176,9 +176,9 @@ def settle_flows(rows, c, rule, currencies, amounts, keys, evidence, o):
     """Clearing, reversal, refund and return of the given rows.
 
     rows: int64[m]; c: SettleColumns; rule: SettleRule; currencies: CurrencyTables; amounts: AmountRule (endings); o:
-    Settled. Draws: D_BRANCH, 4 a row: 0 reversal or return, 1 refund, 2 shipments or late, 3 tip or fuel;
-    D_SETTLE_TIME, 5: 0 lag, 1 jitter, 2 days, 3 reversal or return, 4 refund; D_SETTLE_AMOUNT, 3: 0 tip or fuel, 1 full
-    or share, 2 ending of a partial refund.
+    Settled. Draws (keys, evidence): D_BRANCH, 4 a row: 0 reversal or return, 1 refund, 2 shipments or late, 3 tip or
+    fuel; D_SETTLE_TIME, 5: 0 lag, 1 jitter, 2 days, 3 reversal or return, 4 refund; D_SETTLE_AMOUNT, 3: 0 tip or
+    fuel, 1 full or share, 2 ending of a partial refund.
     """
     ordinal, answered, amounts_due, merchants, series = c.ordinal, c.response_ts, c.amount, c.merchant, c.series
     channels, currency, countries, pins, alerts = c.channel, c.currency, c.country, c.pinned, c.alerted

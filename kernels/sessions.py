@@ -50,7 +50,7 @@ class Cuts(NamedTuple):
 
     session: Array
     first: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
 
 
 class Members(NamedTuple):

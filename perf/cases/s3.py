@@ -111,7 +111,12 @@ def _fill(rows: int, seed: int) -> tuple[Any, ...]:
     episodes = k.Episodes(quota, base, rng.random(CAMPAIGNS) < 0.5, p, rng.integers(1, 15, CAMPAIGNS))
     most = int(quota.sum())
     out = k.Tagged(
-        np.zeros(most, np.int32), *np.zeros((4, most), np.int64), np.zeros(most, np.int16), np.zeros(most, np.int16)
+        *(
+            np.zeros(most, np.int32),
+            *np.zeros((4, most), np.int64),
+            np.zeros(most, np.int16),
+            np.zeros(most, np.int16),
+        )
     )
     ordinal = _ordinals(rng, len(member_row))
     return groups, ordinal, episodes, _streams(seed + 1), np.zeros(CAMPAIGNS, np.int64), out
@@ -137,8 +142,9 @@ def _chains(rows: int, seed: int) -> tuple[Any, ...]:
     law = k.Chains(
         48_000.0, 0.8, 6_000.0, 900_000.0, 0.7, 0.97, *gaps, 2, int(rng.integers(2, 6)), START, START + days * DAY
     )
-    whole = [np.zeros(rows, np.int64) for _ in range(6)]
-    legs = k.Legs(np.zeros(rows, np.int32), *whole[:4], np.zeros(rows, np.int8), *whole[4:], np.zeros(rows))
+    whole: list[Array] = [np.zeros(rows, np.int64) for _ in range(6)]
+    parts: list[Array] = [np.zeros(rows, np.int32), *whole[:4], np.zeros(rows, np.int8), *whole[4:], np.zeros(rows)]
+    legs = k.Legs(*parts)
     return 3, rows, 10**6, (victims, mules), law, _streams(seed + 1), legs
 
 
@@ -247,13 +253,15 @@ def _victims(rows: int, seed: int) -> o.Victims:
     rng = _rng(seed)
     _, owner, _, _ = _terminals(seed)
     return o.Victims(
-        rng.integers(1, CITIES + 1, rows),
-        rng.integers(1, MERCHANTS + 1, rows),
-        np.where(rng.random(rows) < 0.5, 0, rng.integers(1, len(owner) + 1, rows)),
-        rng.integers(1, CITIES + 1, rows),
-        rng.random(rows) < 0.4,
-        *rng.integers(1, DEVICES, (3, rows)),
-        np.where(rng.random(rows) < 0.1, 0.0, np.floor(rng.random(rows) * 20_000)),
+        *(
+            rng.integers(1, CITIES + 1, rows),
+            rng.integers(1, MERCHANTS + 1, rows),
+            np.where(rng.random(rows) < 0.5, 0, rng.integers(1, len(owner) + 1, rows)),
+            rng.integers(1, CITIES + 1, rows),
+            rng.random(rows) < 0.4,
+            *rng.integers(1, DEVICES, (3, rows)),
+            np.where(rng.random(rows) < 0.1, 0.0, np.floor(rng.random(rows) * 20_000)),
+        )
     )
 
 
@@ -313,23 +321,24 @@ def _details(rows: int, seed: int) -> tuple[Any, ...]:
     relative = rng.random(TYPES) < 0.5
     amount = np.where(relative[:, None], [1.9, 0.9, 0.1, 20.0], [64_000.0, 1.0, 4_000.0, 2_500_000.0])
     laws = o.Details(
-        _codes(rng, 8, TYPES),
-        (_codes(rng, 9, TYPES) - 1).astype(np.int8),
-        *rng.choice([0.0, 0.3, 1.0], (4, TYPES)),
-        np.cumsum(rng.random((TYPES, 10)), axis=1),
-        np.cumsum(rng.random((TYPES, 5)), axis=1),
-        rng.choice([0.0, 0.6, 1.0], TYPES),
-        amount,
-        relative,
-        rng.random(TYPES) < 0.2,
-        np.sort(rng.integers(1, 99, int(rng.integers(0, 6)))),
-        500,
+        *(
+            _codes(rng, 8, TYPES),
+            (_codes(rng, 9, TYPES) - 1).astype(np.int8),
+            *rng.choice([0.0, 0.3, 1.0], (4, TYPES)),
+            np.cumsum(rng.random((TYPES, 10)), axis=1),
+            np.cumsum(rng.random((TYPES, 5)), axis=1),
+            rng.choice([0.0, 0.6, 1.0], TYPES),
+            amount,
+            relative,
+            rng.random(TYPES) < 0.2,
+            np.sort(rng.integers(1, 99, int(rng.integers(0, 6)))),
+            500,
+        )
     )
     payee = np.where(rng.random(rows) < 0.8, 0, rng.integers(1, 99, rows))
-    codes, flags = [np.zeros(rows, np.int8) for _ in range(3)], [np.zeros(rows, np.bool_) for _ in range(4)]
-    out = o.Shown(
-        np.zeros(rows), np.zeros(rows), codes[0], *flags[:3], codes[1], codes[2], payee, np.zeros(rows), flags[3]
-    )
+    kinds: tuple[Any, ...] = (float, float, np.int8, bool, bool, bool, np.int8, np.int8, np.int64, float, bool)
+    out = o.Shown(*(np.zeros(rows, kind) for kind in kinds))
+    out.payee[:] = payee
     return _new(rows, seed + 1), laws, _placed(rows, seed + 2), _victims(rows, seed + 3), _streams(seed + 4), out
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fraudloom.api import SealedRun
 
-__all__ = ["__version__", "open", "run"]
+__all__ = ["__version__", "open", "weave"]
 
 
 def open(run: str | PathLike[str]) -> SealedRun:
@@ -37,7 +37,7 @@ def open(run: str | PathLike[str]) -> SealedRun:
     return open_run(run)
 
 
-def run(**options: Any) -> dict[str, Any]:
+def weave(**options: Any) -> dict[str, Any]:
     """Weave a world as `fraudloom run` does; `options` are the fields of `fraudloom.spec.RunOptions`.
 
     Returns the object that `fraudloom run --json` prints. Raises a `fraudloom.errors.FraudloomError` on failure.

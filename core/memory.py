@@ -37,6 +37,19 @@ def tree_pss_bytes() -> int | None:
     return total if seen else None
 
 
+def release_memory() -> None:
+    """Give freed memory back to the system: between phases, so that one does not sit on top of what another freed."""
+    import ctypes
+    import gc
+
+    import pyarrow as pa
+
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):  # not glibc: nothing to trim
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def _getrusage_peak() -> int:
     scale = 1 if sys.platform == "darwin" else 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

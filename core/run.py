@@ -20,7 +20,7 @@ from fraudloom.errors import ConflictError, ContractError, FraudloomError, Polic
 from fraudloom.evidence import write_audit
 from fraudloom.gates import run_gate, run_validation
 from fraudloom.lock import FolderLock
-from fraudloom.memory import PeakMemory
+from fraudloom.memory import PeakMemory, release_memory
 from fraudloom.meter import Meter
 from fraudloom.planonly import demand_room, folder_bytes, plan_run
 from fraudloom.policies_api import Pack, load_pack
@@ -97,6 +97,7 @@ class _Call:
             self._demand_room(choice, pack, contracts, 0)
             ensure_world(choice, contracts, worker_count(options.workers), self.progress)
             choice = replace(choice, there=True)
+            release_memory()
         from fraudloom.states.world import load_world
 
         world = load_world(choice.root, contracts)
@@ -215,12 +216,12 @@ class _Call:
                 run_gate(engine)
         self.state = next((s for s in wanted if s in WEAVE), "S5")
         if set(wanted) & set(WEAVE) or "S5" in wanted:
-            engine.world.preload()
             open_scenarios(engine, spec.scenarios)
             self.result.values["parts"] = engine.scenarios[0].parts
         weave_states(engine, [s for s in wanted if s in WEAVE], forced)
         if "S5" in wanted:
             self.state = "S5"
+            release_memory()
             run_validation(engine)
             if not sealed:
                 self._seal(engine)

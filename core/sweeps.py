@@ -12,6 +12,7 @@ from fraudloom.digests import part_facts, summaries
 from fraudloom.engine import CATALOGUE, Engine, Scenario
 from fraudloom.errors import SealError
 from fraudloom.evidence import evidence_rows, write_evidence
+from fraudloom.memory import release_memory
 from fraudloom.pass_a import PassA
 from fraudloom.pass_b import PassB, load_realised
 from fraudloom.publish import fsync_folder, make_folder, move_into_place, write_json
@@ -112,7 +113,9 @@ def _sweep(engine: Engine, sc: Scenario, group: Sequence[str], forced: bool) -> 
             write_json(engine.work / "records" / sc.name / "S1" / "units.json", {"evidence": rows})
     elif todo and sweep.needs_scatter and not all(u["columns"] or not u["last"] for u in sc.units):
         PassA(engine, sc, todo, scatter=True).run()
+    release_memory()
     sweep.run(todo)
+    release_memory()
     if "S3" in group and (catalogue or todo):
         write_catalogue(engine, sc)
 

@@ -7,7 +7,7 @@ import numpy as np
 from fraudloom.kernels import payment_codes as pc
 from fraudloom.kernels.amounts import half_even
 from fraudloom.kernels.flows import D_SPLIT
-from fraudloom.kernels.jit import helper, kernel
+from fraudloom.kernels.jit import allocating_kernel, helper, kernel
 from fraudloom.kernels.settle import DAY_US
 from fraudloom.kernels.streams import draw
 
@@ -191,7 +191,7 @@ def build_events(f, rule, start, keys, evidence, o):
             at = put(kind, stamp, code, attempt, at, pc.REFUND, refund_ts[i], pc.RC_NONE, 0)
 
 
-@kernel
+@allocating_kernel
 def time_order(ts, tie, seq, work, order):
     """Order rows by (ts, tie, seq): radix passes over the bits that differ, then ties in place.
 

@@ -134,22 +134,32 @@ def _without_jit(function: _F) -> _F:
     return run  # type: ignore[return-value]
 
 
-def _compile(function: _F) -> _F:
+def _linked() -> bool:
+    return ".".join(numba.__version__.split(".")[:2]) in LINKED_WITH
+
+
+def _compile(function: _F, allocates: bool = False) -> _F:
     if config.DISABLE_JIT:
         return _without_jit(function)
+    # No caller in C, and no reference counting where nothing is allocated: both would only take time to compile.
+    extra: dict[str, Any] = {"no_cfunc_wrapper": True, "_nrt": allocates}
+    if _linked():
+        from fraudloom.kernels.linked import KernelCompiler
+
+        extra["pipeline_class"] = KernelCompiler
     if CACHE_DIR is None:
-        return numba.njit(no_cfunc_wrapper=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+        return numba.njit(**OPTIONS, **extra)(function)  # type: ignore[no-any-return]
     with _cache_here():
-        return numba.njit(cache=True, no_cfunc_wrapper=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **OPTIONS, **extra)(function)  # type: ignore[no-any-return]
 
 
 def _compile_helper(function: _F, outlined: bool = False) -> _F:
     compiled = _compile(function)
-    if config.DISABLE_JIT or ".".join(numba.__version__.split(".")[:2]) not in LINKED_WITH:
+    if config.DISABLE_JIT or not _linked():
         return compiled
     from fraudloom.kernels.linked import LinkedDispatcher
 
-    return LinkedDispatcher(function, OPTIONS, outlined, compiled)  # type: ignore[return-value]
+    return LinkedDispatcher(function, {**OPTIONS, "_nrt": False}, outlined, compiled)  # type: ignore[return-value]
 
 
 def _register(registry: dict[str, Callable[..., Any]], function: _F, compiler: Callable[[_F], _F] = _compile) -> _F:
@@ -162,8 +172,16 @@ def _register(registry: dict[str, Callable[..., Any]], function: _F, compiler: C
 
 
 def kernel(function: _F) -> _F:
-    """Compile a loop over arrays and register it in `KERNELS`; ValueError when the name is taken."""
+    """Compile a loop over arrays and register it in `KERNELS`; ValueError when the name is taken.
+
+    It allocates nothing (numba refuses to compile it otherwise).
+    """
     return _register(KERNELS, function)
+
+
+def allocating_kernel(function: _F) -> _F:
+    """As `kernel`, for a loop that makes a small scratch array of its own."""
+    return _register(KERNELS, function, partial(_compile, allocates=True))
 
 
 def helper(function: _F) -> _F:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fraudloom.kernels.fmath import exp, log
-from fraudloom.kernels.jit import kernel
+from fraudloom.kernels.jit import allocating_kernel, kernel
 from fraudloom.kernels.streams import uniform
 
 DAY_US = np.int64(86_400_000_000)
@@ -23,7 +23,7 @@ def zipf_weights(exponent, out):
     return total
 
 
-@kernel
+@allocating_kernel
 def assign_by_deficit(weights, shares, out):
     """Give each item to the group that is furthest below its share of the weight given so far, that item included.
 
@@ -72,7 +72,7 @@ def scatter_rows(rows, n, bucket, parts, days, ptr, out):
     ptr[0] = 0
 
 
-@kernel
+@allocating_kernel
 def radix_order(keys, bits, spare, order):
     """Stable order of non-negative keys: keys[order] is sorted, equal keys keep their places.
 

@@ -126,10 +126,13 @@ def imported(doc: Mapping[str, Any], bench: Any) -> Result:
     columns = {"timestamp": "when", "merchant": "shop", "card": "card", "amount": "value"}
     amount = {"unit": "major", "credit_sign": "negative"}
     with tempfile.TemporaryDirectory() as name:
-        folder = _policy_folder(Path(name), doc)
+        folder = Path(name)
+        pack = folder / "policy"
+        pack.mkdir()
+        _policy_folder(pack, doc)
         (folder / "log.csv").write_text(rows, "utf-8")
         (folder / "map.yaml").write_text(yaml.safe_dump({"source": source, "columns": columns, "amount": amount}))
-        manifest = import_world(folder / "log.csv", folder / "map.yaml", folder / "world", policy=folder)
+        manifest = import_world(folder / "log.csv", folder / "map.yaml", folder / "world", policy=pack)
     return sorted((f["dataset"], f["content_digest"]) for f in manifest.document["files"])
 
 

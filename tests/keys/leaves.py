@@ -163,7 +163,7 @@ def numbers_beside(value: float, schemas: Sequence[Schema]) -> list[Any]:
     if value:
         tries += [value * 1.5, value / 1.5, value * 4.0, value / 4.0, value * 40.0, value / 40.0]
     else:
-        tries += [1.0, -1.0]
+        tries += [1.0, -1.0, 0.1]
     if whole:
         tries += [value + 1, value - 1]
     if hi is not None:

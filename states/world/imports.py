@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fraudloom.contracts_api import Contracts, load_contracts
-from fraudloom.errors import DataError
+from fraudloom.errors import DataError, PolicyError
 from fraudloom.importlog import ImportMap, LogRows, read_log, read_map
 from fraudloom.kernels.world_rows import local_times
 from fraudloom.policies_api import load_pack
@@ -91,6 +91,15 @@ def _merchants(ctx: Context, spec: ImportMap, names: list[str], row_of: I64, row
     mcc = [rows.mcc[i] or int(law["mcc"]) for i in first]
     cols["mcc"] = np.asarray(mcc, np.int32)
     known = {int(r[0]): place for place, r in reversed(list(enumerate(ctx.policy["mccs"])))}
+    if int(law["mcc"]) not in known:
+        raise PolicyError(
+            "WORLD",
+            "IMPORT_MCC",
+            what="imports.mcc is none of the policy's categories",
+            found=law["mcc"],
+            expected=", ".join(map(str, sorted(known))),
+            where="world_policy",
+        )
     place = np.asarray([known.get(m, known[int(law["mcc"])]) for m in mcc], np.int64)
     cols["demand_class"] = np.full(n, ctx.code("demand_class", law["demand_class"]), np.int8)
     cols["country_iso"] = np.full(n, ctx.code("country_iso", spec.country), np.int8)

@@ -13,20 +13,21 @@ LIST = Path(__file__).parent / "COVERAGE.md"
 #: Documents by the group that one worker takes; the groups take about equally long.
 GROUPS = {
     "keys-overlay": ("fraud_campaign_catalogue_config_6B", "fraud_overlay_policy_6B", "fraud_rng_policy_6B"),
-    "keys-world": ("world_policy",),
 }
 SHARES = 8
 
 
-def group(doc_id: str) -> str:
-    """The group of a document."""
+def group(doc_id: str, share: int = 0) -> str:
+    """The group of a share of a document."""
+    if doc_id == WORLD:
+        return f"keys-world-{share % 2}"
     return next((name for name, docs in GROUPS.items() if doc_id in docs), "keys-weave")
 
 
 def cases(shares: int = 1) -> list[object]:
     """(policy, share) by group."""
     marks = [(d, k) for d in DOCUMENTS for k in range(shares if d == WORLD else 1)]
-    return [pytest.param(d, k, marks=pytest.mark.xdist_group(group(d)), id=f"{d}-{k}") for d, k in marks]
+    return [pytest.param(d, k, marks=pytest.mark.xdist_group(group(d, k)), id=f"{d}-{k}") for d, k in marks]
 
 
 def told(found: list[Found]) -> str:

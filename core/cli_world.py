@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any
 
 import typer
@@ -21,17 +24,31 @@ MAX_SEED = (1 << 63) - 1
 
 
 class _Tell:
-    """The world builder's progress, as one bar per stage."""
+    """Progress of building, importing or verifying a world, as one bar per stage; a context closes the last."""
 
     def __init__(self, progress: Any) -> None:
         self.progress = progress
-        self.stage, self.said = "", -1
+        self.stage, self.done, self.since = "", 0, time.monotonic()
+        self.task: Any = None
+        self.open = ExitStack()
+        self.lock = Lock()
+
+    def __enter__(self) -> _Tell:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open.close()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Say a stage once when it starts, and when it ends."""
-        if stage != self.stage or (done >= total and self.said != total):
-            self.stage, self.said = stage, done
-            self.progress.line(f"    {stage}: {done:,}/{total:,}")
+        """`done` of `total` units of a stage."""
+        with self.lock:
+            if stage != self.stage:
+                self.open.close()
+                self.stage, self.done = stage, 0
+                self.task = self.open.enter_context(self.progress.task(stage, total, ""))
+                self.task.started = self.since  # a stage is first heard of when some of it is done
+            self.task.advance(done - self.done)
+            self.done, self.since = done, time.monotonic()
 
 
 def _report(manifest: Any, as_json: bool) -> None:
@@ -81,8 +98,9 @@ def world_build(
         arrivals=arrivals, seed=seed, days=days, scenarios=tuple(scenario or (DEFAULT_SCENARIO,)), policy=policy
     )
     contracts = load_contracts(settings(ctx).contracts)
-    tell = _Tell(Progress(quiet))
-    _report(build_world(spec, out, worker_count(workers), tell, contracts), as_json)
+    with _Tell(Progress(quiet)) as tell:
+        manifest = build_world(spec, out, worker_count(workers), tell, contracts)
+    _report(manifest, as_json)
 
 
 @world_app.command("import")
@@ -104,16 +122,17 @@ def world_import(
     from fraudloom.states.world import import_world
 
     contracts = load_contracts(settings(ctx).contracts)
-    manifest = import_world(
-        log,
-        map_file,
-        out,
-        max_bad_rows=max_bad_rows,
-        workers=worker_count(workers),
-        seed=seed,
-        progress=_Tell(Progress(quiet)),
-        contracts=contracts,
-    )
+    with _Tell(Progress(quiet)) as tell:
+        manifest = import_world(
+            log,
+            map_file,
+            out,
+            max_bad_rows=max_bad_rows,
+            workers=worker_count(workers),
+            seed=seed,
+            progress=tell,
+            contracts=contracts,
+        )
     _report(manifest, as_json)
 
 
@@ -132,7 +151,8 @@ def world_verify(
     from fraudloom.states.world import verify_world
 
     contracts = load_contracts(settings(ctx).contracts)
-    report = verify_world(world, contracts, worker_count(workers), _Tell(Progress(quiet)))
+    with _Tell(Progress(quiet)) as tell:
+        report = verify_world(world, contracts, worker_count(workers), tell)
     if as_json:
         emit(report.as_dict())
     else:
@@ -158,19 +178,14 @@ def world_show(
     world: Annotated[Path, typer.Argument(help="Folder of the world.")],
     as_json: Json = False,
 ) -> None:
-    """Show what a world holds."""
+    """Show what a world holds: identity, tables, and histograms over all arrivals (--json: the manifest only)."""
     from fraudloom.worlds import read_world_manifest
 
     manifest = read_world_manifest(world)
     if as_json:
         emit({k: v for k, v in manifest.items() if k != "files"})
         return
-    for name in ("manifest_fingerprint", "world_parameter_hash", "origin", "seed", "shards", "tzdata"):
-        if name in manifest:
-            say(f"{name:<22}{manifest[name]}")
-    for scenario, n in manifest["arrivals"].items():
-        say(f"{scenario:<22}{n:,} arrivals over {manifest['horizon']['days']} days")
-    for segment, digest in manifest["bundles"].items():
-        say(f"  bundle {segment:<4}{digest}")
-    for dataset, n in manifest["rows"].items():
-        say(f"  {dataset:<34}{n:>14,} rows")
+    from fraudloom.contracts_api import load_contracts
+    from fraudloom.worldapi import show_world
+
+    show_world(world, load_contracts(settings(ctx).contracts))

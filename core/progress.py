@@ -6,7 +6,9 @@ at the end. The estimate of the time left is over the whole phase, so that it is
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,9 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 PLAIN_EVERY_S = 5.0
+#: After this long without a finished batch a bar says why it stands still.
+STANDS_S = 3.0
+STORY_INDENT = " " * 12
 
 
 def _count(n: float) -> str:
@@ -37,28 +42,34 @@ class Task:
         self.started = time.monotonic()
         self._owner = owner
         self._lock = threading.Lock()
-        self._said = self.started
+        self._said = self._moved = self.started
         self._bar: Any = None
 
     def advance(self, n: int) -> None:
         """Count `n` more units done."""
         with self._lock:
             self.done += n
-            now = time.monotonic()
+            now = self._moved = time.monotonic()
             if self._bar is not None:
-                self._owner.bars.update(self._bar, completed=self.done, text=self.text())
+                self._owner.bars.update(self._bar, completed=self.done)
             elif now - self._said >= PLAIN_EVERY_S and self.done < self.total:
                 self._said = now
                 self._owner.line(f"{self.label}: {self.text()}")
 
     def text(self) -> str:
-        """Count, rate and time left."""
-        elapsed = max(time.monotonic() - self.started, 1e-9)
-        rate = self.done / elapsed
-        text = f"{_count(self.done)}/{_count(self.total)} {self.unit}, {_count(rate)}/s"
-        if 0 < self.done < self.total:
-            text += f", {_duration((self.total - self.done) / rate)} left"
-        return text
+        """Count, rate and time left; the rate is that of the last advance, so that it is stable between batches."""
+        now = time.monotonic()
+        unit = f" {self.unit}" if self.unit else ""
+        if not self.done:
+            waited = now - self.started
+            why = f", {_duration(waited)} (the first time, kernels are compiled here)" if waited > STANDS_S else ""
+            return f"0/{_count(self.total)}{unit}{why}"
+        took = max(self._moved - self.started, 1e-9)
+        rate = self.done / took
+        text = f"{_count(self.done)}/{_count(self.total)}{unit}" + (f", {_count(rate)}/s" if rate >= 1 else "")
+        if self.done >= self.total:
+            return f"{text}, took {f'{took:.1f} s' if took < 60 else _duration(took)}"
+        return f"{text}, {_duration(max((self.total - self.done) / rate - (now - self._moved), 0))} left"
 
     def attach(self, bar: Any) -> None:
         """Bind the drawn bar."""
@@ -68,7 +79,8 @@ class Task:
         """Say the last figures."""
         if self._bar is None and self.total:
             took = time.monotonic() - self.started
-            self._owner.line(f"{self.label}: {_count(self.done)} {self.unit} in {took:.1f} s")
+            unit = f" {self.unit}" if self.unit else ""
+            self._owner.line(f"{self.label}: {_count(self.done)}{unit} in {took:.1f} s")
 
 
 class Progress:
@@ -94,8 +106,14 @@ class Progress:
     def story(self, state: str, title: str, facts: Sequence[tuple[str, str]]) -> None:
         """Header of a state: its objective, gated inputs, outputs."""
         self.line(f"{state}  {title}")
+        width = shutil.get_terminal_size().columns if self.drawn else 0
         for name, value in facts:
-            self.line(f"    {name:<8}{value}")
+            text = f"    {name:<8}{value}"
+            wrapper = textwrap.TextWrapper(
+                width, subsequent_indent=STORY_INDENT, break_long_words=False, break_on_hyphens=False
+            )
+            for piece in wrapper.wrap(text) if width else [text]:
+                self.line(piece)
 
     @contextmanager
     def task(self, label: str, total: int, unit: str = "arrivals") -> Iterator[Task]:
@@ -109,14 +127,21 @@ class Progress:
                     task.close()
             return
         from rich.console import Console
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn
+        from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn
         from rich.progress import Progress as Bars
+        from rich.text import Text
+
+        class Figures(ProgressColumn):
+            """Count, rate and time left, anew at every redraw: a bar that stands still shows that time goes by."""
+
+            def render(self, _: Any) -> Text:
+                return Text(task.text())
 
         console = Console(file=self.stream, stderr=False)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), Figures())
         with Bars(*columns, console=console) as bars:
             self.bars = bars
-            task.attach(bars.add_task(label, total=max(total, 1), text=""))
+            task.attach(bars.add_task(label, total=max(total, 1)))
             try:
                 yield task
             finally:

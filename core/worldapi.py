@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from fraudloom.contracts_api import Contracts, load_contracts
 from fraudloom.tables import iter_groups
@@ -71,8 +73,8 @@ def _facts(world: World) -> Mapping[str, object]:
         "world": world.root,
         "fingerprint": world.fingerprint,
         "origin": origin,
-        "horizon": f"{world.days} days from day {world.start_day}",
-        "shards": f"{world.shards} of about {m['shard_target_arrivals']} arrivals",
+        "horizon": f"{world.days} days from {np.datetime64(world.start_day, 'D')}",
+        "shards": f"{world.shards} of at most about {m['shard_target_arrivals']:,} arrivals",
         "pinned": ", ".join(m["pinned"]) or "nothing",
         "made": ", ".join(m["made"]),
         "unusable rows": len(m.get("unusable_rows", [])),
@@ -87,10 +89,12 @@ def show_world(root: Path, contracts: Contracts | None = None, console: Console 
     out = console or Console()
     world = load_world(root, contracts)
     facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
     for name, value in _facts(world).items():
-        facts.add_row(f"[bold]{name}[/bold]", str(value))
+        facts.add_row(name, escape(str(value)))
     out.print(facts)
-    rows = Table("table", "rows", title="tables", title_justify="left")
+    rows = Table("table", Column("rows", justify="right"), box=SIMPLE)
     for name, count in world.manifest["rows"].items():
         rows.add_row(name, f"{count:,}")
     out.print(rows)
@@ -101,17 +105,18 @@ def show_world(root: Path, contracts: Contracts | None = None, console: Console 
 def _show_scenario(world: World, scenario: str, out: Console) -> None:
     seen = scan(world, scenario)
     n = max(int(seen["channels"].sum()), 1)
-    out.print(f"\n[bold]{scenario}[/bold]  {world.n_arrivals(scenario):,} arrivals in {seen['visits']:,} visits")
+    out.print(f"[bold]{escape(scenario)}[/bold]  {world.n_arrivals(scenario):,} arrivals in {seen['visits']:,} visits")
     for label, count in zip(world.contracts.enum("channel_group"), seen["channels"], strict=True):
         out.print(f"  {label:<10}{count:>14,}  {count / n:6.2%}  {bar(count / n)}")
     out.print(f"  local hour 0-23     {sparkline(seen['hours'])}")
-    step = -(-len(seen["days"]) // 90)
+    step = -(-len(seen["days"]) // min(90, max(out.width - 24, 20)))
     padded = np.pad(seen["days"], (0, -len(seen["days"]) % step)).reshape(-1, step).sum(axis=1)
-    out.print(f"  days                {sparkline(padded)}")
+    out.print(f"  {'days' if step == 1 else f'{step} days each':<20}{sparkline(padded)}")
     ranks = np.unique(np.concatenate([np.arange(10), np.arange(10, 100, 10), [99, 999, 9999]]))
     top = seen["merchants"][ranks[ranks < len(seen["merchants"])]]
-    out.print(f"  merchants by rank   {sparkline(top)}  first {seen['merchants'][0] / n:.2%}")
+    out.print(f"  merchants by rank   {sparkline(top)}  the first has {seen['merchants'][0] / n:.2%} of arrivals")
     order = np.argsort(-seen["countries"], kind="stable")[:8]
     names = world.contracts.enum("country_iso")
-    out.print("  payers from         " + "  ".join(f"{names[c]} {seen['countries'][c] / n:.1%}" for c in order))
+    shares = "  ".join(f"{names[c]} {seen['countries'][c] / n:.1%}" for c in order if seen["countries"][c])
+    out.print(f"  payers from         {shares}", soft_wrap=True)
     out.print(f"  on trips {seen['trips'] / n:.2%}, in subscriptions and standing orders {seen['series'] / n:.2%}")

@@ -43,6 +43,21 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def plain(value: Any) -> str:
+    """A value as people read it: lists without brackets, booleans as yes and no, integers with separators."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def near(path: str) -> str:
+    """A path, relative to the working folder when it lies below it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
 def fail(error: FraudloomError, debug: bool) -> int:
     """Print an error without a traceback (with one under --debug); return its exit status."""
     if debug:

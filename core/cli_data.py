@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shutil
+import sys
+import textwrap
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +13,8 @@ from fraudloom.cli_common import emit, say, settings
 
 contracts_app = typer.Typer(no_args_is_help=True)
 policies_app = typer.Typer(no_args_is_help=True)
+#: A column of text narrower than this is not wrapped.
+MIN_ROOM = 20
 
 
 @contracts_app.command("check")
@@ -76,10 +81,32 @@ def contracts_show(
         emit({**facts, "columns": columns})
         return
     for name, value in facts.items():
-        say(f"{name:<14}{', '.join(value) if isinstance(value, list) else value}")
-    for col in columns:
-        head = f"  {col['name']:<26}{col['type']:<28}{col['visibility']:<20}{col['profile']:<6}{col['encoding']:<7}"
-        say(head + str(col["doc"]))
+        if value is not None and value != []:
+            say(f"{name:<14}{', '.join(value) if isinstance(value, list) else value}")
+    say("")
+    _columns([{**c, "type": str(c["type"])} for c in columns])
+    enums = dict.fromkeys(c.enum for c in d.columns if c.enum)
+    if enums:
+        say("\nenums (`?` after a type: may be null)")
+    for name in enums:
+        _wrapped(f"  {name:<26}", ", ".join(contracts.enum(name)))
+
+
+def _columns(columns: list[dict[str, Any]]) -> None:
+    """A table of columns; in a terminal the meaning is wrapped in its own column."""
+    names = ("name", "type", "visibility", "profile", "encoding")
+    heads = {n: n for n in (*names, "doc")} | {"doc": "meaning"}
+    wide = {n: max(len(str(row[n])) for row in (heads, *columns)) + 2 for n in names}
+    for row in (heads, *columns):
+        _wrapped("  " + "".join(f"{row[n]!s:<{wide[n]}}" for n in names), str(row["doc"]))
+
+
+def _wrapped(head: str, text: str) -> None:
+    """`head` and `text` on one line; in a terminal the text hangs below itself, elsewhere it stays whole."""
+    room = shutil.get_terminal_size().columns - len(head) if sys.stdout.isatty() else 0
+    if room >= MIN_ROOM:
+        text = ("\n" + " " * len(head)).join(textwrap.wrap(text, room)) or text
+    say(head + text)
 
 
 @policies_app.command("check")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fraudloom.cli_common import emit, settings
+from fraudloom.cli_common import emit, near, plain, say, settings
 from fraudloom.errors import FraudloomError, UsageError
 from fraudloom.spec import (
     DEFAULT_ARRIVALS,
@@ -141,10 +141,10 @@ def _closing(value: dict[str, Any]) -> list[str]:
         f"{value['verdict']}  {value['arrivals']:,} arrivals, {value['rows_out']:,} rows, "
         f"{value['bytes_out'] / 1e6:,.1f} MB in {value['wall_s']:.1f} s "
         f"({value['arrivals_per_s']:,.0f} arrivals/s, peak memory {value['peak_rss_bytes'] / 2**20:,.0f} MiB)",
-        f"      {value['run_root']}",
+        f"      {near(value['run_root'])}",
     ]
     if value["verdict"] == "PASS":
-        lines.append(f"      read it: fraudloom.open({value['run_root']!r})")
+        lines.append(f"      read it: fraudloom.open({near(value['run_root'])!r})")
     return lines
 
 
@@ -162,6 +162,16 @@ def _plan(options: RunOptions, as_json: bool) -> None:
         emit(value)
     else:
         for f in fields(plan):
-            v = value[f.name]
-            typer.echo(f"{f.name:<22}{v:,}" if isinstance(v, int) and not isinstance(v, bool) else f"{f.name:<22}{v}")
+            say(f"{f.name:<22}{_planned(f.name, value[f.name])}")
     demand_room(plan, options.runs_root)
+
+
+def _planned(name: str, value: Any) -> str:
+    """A figure of the plan with its unit."""
+    if name.startswith("bytes_"):
+        return f"{value / 1e9:,.1f} GB"
+    if name == "memory_bytes":
+        return f"{value / 2**30:,.1f} GiB"
+    if name.endswith("_s"):
+        return f"{value:,.0f} s" if value < 600 else f"{value:,.0f} s ({value / 60:,.0f} min)"
+    return plain(value)

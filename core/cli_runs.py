@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fraudloom.cli_common import emit, say
+from fraudloom.cli_common import emit, plain, say
 from fraudloom.errors import UsageError
 
 runs_app = typer.Typer(no_args_is_help=True)
@@ -65,11 +65,12 @@ def runs_show(
         return
     for name, value in run.receipt.items():
         if name != "axes":
-            say(f"{name:<22}{value}")
+            say(f"{name:<22}{value if isinstance(value, int) else plain(value)}")
     say(f"{'status':<22}{run.status()}")
     for row in report:
         rows = sum(int(n) for n in row["counts"].values())
-        say(f"  {row['state']}  {row['status']:<5} {rows:>14,} rows  {row['error_code'] or ''}")
+        wrote = f"{rows:>14,} rows" if rows else ""
+        say(f"  {row['state']}  {row['status']:<5} {wrote}  {row['error_code'] or ''}".rstrip())
     for dataset, s in seal.get("datasets", {}).items():
         say(f"  {dataset:<34}{s['rows']:>14,} rows {s['parts']:>4} parts {s['bytes']:>14,} bytes")
 

@@ -6,6 +6,7 @@ rows, encodings, paths) is asked of the classes here.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
@@ -156,13 +157,15 @@ class Contracts:
     def dataset(self, dataset_id: str) -> Dataset:
         """The dataset called `dataset_id`; ContractError if there is none."""
         if dataset_id not in self.datasets:
+            near = difflib.get_close_matches(dataset_id, self.datasets, n=3)
             raise ContractError(
                 "CONTRACT",
                 "DATASET_UNKNOWN",
                 what=f"no dataset is called {dataset_id}",
                 found=dataset_id,
-                expected=", ".join(self.datasets),
+                expected=" or ".join(near) if near else ", ".join(self.datasets),
                 where=self.root,
+                action="see `fraudloom contracts show` for all names",
             )
         return self.datasets[dataset_id]
 

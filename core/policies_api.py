@@ -29,9 +29,7 @@ class _StrictLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.constructor.ConstructorError(
-                None, None, "anchors and aliases are not allowed", event.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, "anchors and aliases are not allowed", event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -51,7 +49,7 @@ def read_yaml(path: Path) -> Any:
     try:
         data = path.read_bytes()
     except OSError as e:
-        raise PolicyError("POLICY", "POLICY_UNREADABLE", what=str(e), where=path) from None
+        raise PolicyError("POLICY", "POLICY_UNREADABLE", what=f"{path.name}: {e.strerror or e}", where=path) from None
     if len(data) > MAX_BYTES:
         raise PolicyError(
             "POLICY", "POLICY_TOO_LARGE", what="the file is too large", found=len(data), expected=MAX_BYTES, where=path
@@ -79,9 +77,9 @@ class Pack:
             raise PolicyError(
                 "POLICY",
                 "POLICY_MISSING",
-                what=f"the pack {self.name} has no {policy_id}",
-                expected=policy_id,
-                found=", ".join(self.docs),
+                what=f"the pack {self.name} has no policy of that name",
+                found=policy_id,
+                expected=", ".join(self.docs),
             )
         return self.docs[policy_id]
 

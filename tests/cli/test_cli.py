@@ -112,6 +112,19 @@ def test_policies_commands(tmp_path: Path) -> None:
     assert "pack.yaml" in done.stderr
 
 
+def test_world_show_draws_what_a_world_holds(tmp_path: Path) -> None:
+    """Identity, tables and histograms for people; --json is the manifest without its files."""
+    root = str(tmp_path / "w")
+    assert fraudloom("world", "build", "--out", root, "--arrivals", "300", "--days", "3", "-q").returncode == 0
+    shown = fraudloom("world", "show", root)
+    assert shown.returncode == 0, shown.stderr
+    for word in ("fingerprint", "arrival_events_5B", "local hour 0-23", "merchants by rank", "payers from"):
+        assert word in shown.stdout
+    manifest = json.loads(fraudloom("world", "show", root, "--json").stdout)
+    assert "files" not in manifest
+    assert manifest["rows"]["arrival_events_5B"] == 300
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     """--debug adds the traceback to the message; the status stays."""
     done = fraudloom("--debug", "world", "show", str(tmp_path))

@@ -24,7 +24,7 @@ from fraudloom.rng import Streams
 from fraudloom.runlog import RunLog
 from fraudloom.scratch import Scratch
 from fraudloom.shards import part_count
-from fraudloom.spec import SPEC, STATES, WEAVE, RunSpec, digest_of, state_datasets
+from fraudloom.spec import SPEC, STATES, RunSpec, digest_of, state_datasets
 from fraudloom.tables import file_sha256
 
 CATALOGUE = "s3_campaign_catalogue_6B"
@@ -244,25 +244,36 @@ def unexpected(state: str, error: BaseException) -> InternalError:
 
 
 def open_scenarios(engine: Engine, names: Sequence[str]) -> None:
-    """Find the arrivals and compile the plans of the run's scenarios."""
+    """Find the arrivals of the run's scenarios; plans are compiled when something is to be woven."""
+    for name in names:
+        files = ArrivalFiles.find(engine.contracts.dataset(ARRIVALS), engine.world.arrival_paths(name))
+        shards = int(engine.world.shards)
+        scratch = Scratch(engine.work / "scatter" / name, engine.work, shards)
+        engine.scenarios.append(Scenario(name, files, shards, scratch, {}))
+
+
+def compile_plans(engine: Engine) -> None:
+    """Compile the plans of S1 to S4 for every scenario."""
     from fraudloom.states import s1, s2, s3, s4
 
     world, pack, contracts = engine.world, engine.pack, engine.contracts
-    for name in names:
-        paths = world.arrival_paths(name)
-        files = ArrivalFiles.find(contracts.dataset(ARRIVALS), paths)
-        streams = Streams(engine.spec.axes.manifest_fingerprint, engine.spec.seed, name)
-        plans: dict[str, Any] = {}
-        for state in WEAVE:
-            with engine.meter.of(state):
-                if state == "S1":
-                    plans["S1"] = s1.compile_plan(pack, world, streams, contracts)
-                elif state == "S2":
-                    plans["S2"] = s2.compile_plan(pack, world, streams, contracts)
-                elif state == "S3":
-                    plans["S3"] = s3.compile_plan(pack, world, streams, contracts, plans["S2"])
-                else:
-                    plans["S4"] = s4.compile_plan(pack, world, streams, contracts)
-        shards = int(world.shards)
-        scratch = Scratch(engine.work / "scatter" / name, engine.work, shards)
-        engine.scenarios.append(Scenario(name, files, shards, scratch, plans))
+    for sc in engine.scenarios:
+        streams = Streams(engine.spec.axes.manifest_fingerprint, engine.spec.seed, sc.name)
+        with engine.meter.of("S1"):
+            sc.plans["S1"] = s1.compile_plan(pack, world, streams, contracts)
+        with engine.meter.of("S2"):
+            sc.plans["S2"] = s2.compile_plan(pack, world, streams, contracts)
+        with engine.meter.of("S3"):
+            sc.plans["S3"] = s3.compile_plan(pack, world, streams, contracts, sc.plans["S2"])
+        with engine.meter.of("S4"):
+            sc.plans["S4"] = s4.compile_plan(pack, world, streams, contracts)
+
+
+def drop_plans(engine: Engine) -> None:
+    """Let go of all that the weaving held: plans, counts, and the tables of the world, which is opened anew."""
+    from fraudloom.states.world import load_world
+
+    for sc in engine.scenarios:
+        sc.plans.clear()
+        sc.census = sc.busy = sc.plan2 = sc.bases = None
+    engine.world = load_world(engine.spec.world_root, engine.contracts)

@@ -14,7 +14,7 @@ from fraudloom.contract_check import resolve_all
 from fraudloom.contract_source import ContractSource
 from fraudloom.contracts_api import Contracts, load_contracts
 from fraudloom.digests import dataset_summary, part_facts, summaries
-from fraudloom.engine import Engine, open_scenarios, unexpected
+from fraudloom.engine import Engine, drop_plans, open_scenarios, unexpected
 from fraudloom.environment import as_fault
 from fraudloom.errors import ConflictError, ContractError, FraudloomError, PolicyError
 from fraudloom.evidence import write_audit
@@ -113,6 +113,7 @@ class _Call:
             self._verified(spec, executor)
             return
         engine = self._engine(spec, world, contracts, pack, executor)
+        del world
         self._states(engine, sealed)
 
     def _demand_room(self, choice: WorldChoice, pack: Pack, contracts: Contracts, held: int) -> None:
@@ -221,6 +222,7 @@ class _Call:
         weave_states(engine, [s for s in wanted if s in WEAVE], forced)
         if "S5" in wanted:
             self.state = "S5"
+            drop_plans(engine)
             release_memory()
             run_validation(engine)
             if not sealed:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fraudloom import faults
 from fraudloom.digests import part_facts, summaries
-from fraudloom.engine import CATALOGUE, Engine, Scenario
+from fraudloom.engine import CATALOGUE, Engine, Scenario, compile_plans
 from fraudloom.errors import SealError
 from fraudloom.evidence import evidence_rows, write_evidence
 from fraudloom.memory import release_memory
@@ -59,6 +59,7 @@ def weave_states(engine: Engine, wanted: Sequence[str], forced: bool) -> None:
         publish_evidence(engine)  # a crash may have come between the last PASS row and the evidence
         return
     demand_pass(engine, todo[0])
+    compile_plans(engine)
     if forced:
         engine.report.drop(todo)
     groups = [todo] if engine.spec.options.mode == "fused" else [[s] for s in todo]

@@ -89,7 +89,7 @@ class Bench:
 
     @cached_property
     def bare_town(self) -> TownBuilder:
-        """The same with so few merchants that most cities have none."""
+        """The same with tills that do not take everything: the rest is bought elsewhere."""
         doc = crowd.bare(self.town_pack.doc(WORLD))
         spec = WorldSpec(TOWN_ARRIVALS, seed=3, days=60, scenarios=tuple(doc["scenarios"]))
         return TownBuilder(self.contracts, spec, doc)

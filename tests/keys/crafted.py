@@ -29,6 +29,7 @@ from fraudloom.states.s2.plan_issuer import _reissue
 from fraudloom.states.s4.plan import claim_rules, truth_table
 from fraudloom.states.world import WorldSpec, build_world, import_world
 from fraudloom.states.world.arrivals import plan_buckets
+from fraudloom.states.world.parties import region_codes
 from fraudloom.states.world.spec import make_context
 from keys.validation import judged
 
@@ -118,6 +119,11 @@ def buckets(doc: Mapping[str, Any], bench: Any) -> Result:
     return plan.bucket.tolist(), plan.parts.tolist(), plan.count
 
 
+def regions(doc: Mapping[str, Any], bench: Any) -> Result:
+    """`region_codes`: the region of every country, whether somebody lives there or not."""
+    return region_codes(replace(bench.town.ctx, policy=doc)).tolist()
+
+
 def imported(doc: Mapping[str, Any], bench: Any) -> Result:
     """An imported log of three rows without merchant category and time of day."""
     del bench
@@ -158,6 +164,7 @@ CRAFTED: dict[str, Callable[[Any, Any], Result]] = {
     "world_policy:sizes.group_rows": built_files,
     "world_policy:sizes.bucket_rows": buckets,
     "world_policy:imports.*": imported,
+    "world_policy:countries.*.region": regions,
     "segment_validation_policy_6B:sealing.rehash_upstream": of_a_run,
     "segment_validation_policy_6B:horizon.*": of_a_run,
     "segment_validation_policy_6B:*": judged,

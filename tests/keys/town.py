@@ -88,7 +88,8 @@ class TownBuilder:
         if section == "cities":
             cols = geo.build_cities(ctx, len(ctx.policy["cities"]))
         else:
-            cols = geo.build_calendar(ctx) if section == "countries" else geo.build_fx(ctx)
+            year = replace(ctx, spec=replace(ctx.spec, days=366 - geo.TAIL_DAYS))
+            cols = geo.build_calendar(year) if section == "countries" else geo.build_fx(ctx)
         done.note(f"{name} (all)", done.digest(name, cols))
 
     def _arrivals(self, ctx: Context, town: arr.Town, done: Recorder) -> None:

@@ -134,19 +134,11 @@ def _without_jit(function: _F) -> _F:
     return run  # type: ignore[return-value]
 
 
-def _linked() -> bool:
-    return ".".join(numba.__version__.split(".")[:2]) in LINKED_WITH
-
-
 def _compile(function: _F, allocates: bool = False) -> _F:
     if config.DISABLE_JIT:
         return _without_jit(function)
     # No caller in C, and no reference counting where nothing is allocated: both would only take time to compile.
     extra: dict[str, Any] = {"no_cfunc_wrapper": True, "_nrt": allocates}
-    if _linked():
-        from fraudloom.kernels.linked import KernelCompiler
-
-        extra["pipeline_class"] = KernelCompiler
     if CACHE_DIR is None:
         return numba.njit(**OPTIONS, **extra)(function)  # type: ignore[no-any-return]
     with _cache_here():
@@ -155,7 +147,7 @@ def _compile(function: _F, allocates: bool = False) -> _F:
 
 def _compile_helper(function: _F, outlined: bool = False) -> _F:
     compiled = _compile(function)
-    if config.DISABLE_JIT or not _linked():
+    if config.DISABLE_JIT or ".".join(numba.__version__.split(".")[:2]) not in LINKED_WITH:
         return compiled
     from fraudloom.kernels.linked import LinkedDispatcher
 

@@ -1,8 +1,10 @@
-"""How kernels and helpers compile: helpers are lowered once per signature, and optimised only inside their kernels.
+"""How helpers compile: lowered once per signature, and optimised as a whole only inside their kernels.
 
 numba's own way optimises, and turns into machine code, each function for itself and then again inside every caller,
 with wrappers for callers from Python and C; and it compiles a callee anew for every integer constant that it is given.
 With chains of ten helpers that was most of the time to compile: `work_flows` took 17.2 s of CPU, and takes 5.7 s so.
+
+The passes over single functions stay: without them kernels compiled faster, and `cut_sessions` ran 1.17 times as long.
 
 What a helper computes does not depend on this: the optimiser may not change a bit of floating-point arithmetic. The
 passes below use numba's internals, so `jit` takes them only for the versions that they were tested with.
@@ -19,15 +21,8 @@ from numba.core.typed_passes import NativeLowering
 from numba.core.types import unliteral  # type: ignore[attr-defined]
 
 
-class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """Code that is optimised once, as a whole: the passes over its single functions would do the same work before."""
-
-    def _optimize_functions(self, module: Any) -> None:
-        module.data_layout = self._codegen._data_layout
-
-
-class _HelperLibrary(_KernelLibrary):
-    """Code that only other code links in: neither optimised nor made into machine code."""
+class _Library(JITCodeLibrary):  # type: ignore[misc]
+    """Code that only other code links in: neither optimised as a whole nor made into machine code."""
 
     def _optimize_final_module(self) -> None:
         pass
@@ -44,25 +39,13 @@ class _OutlinedLower(Lower):  # type: ignore[misc]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _KernelLowering(NativeLowering):  # type: ignore[misc]
-    """As numba's, into our kind of library, which the cache can store."""
-
-    _name = "fraudloom_kernel_lowering"
-
-    def run_pass(self, state: Any) -> bool:
-        state.library = _KernelLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.enable_object_caching()
-        return bool(super().run_pass(state))
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
 class _LinkedLowering(NativeLowering):  # type: ignore[misc]
     """Lower to LLVM, without wrappers and without an address; callers find the function by a key of its own."""
 
     _name = "fraudloom_linked_lowering"
 
     def run_pass(self, state: Any) -> bool:
-        state.library = _HelperLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
+        state.library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
         state.flags.no_cpython_wrapper = True
         state.flags.no_cfunc_wrapper = True
         state.flags.no_compile = True
@@ -84,14 +67,11 @@ class _OutlinedLowering(_LinkedLowering):
         return _OutlinedLower
 
 
-class KernelCompiler(CompilerBase):  # type: ignore[misc]
-    """The pipeline of kernels: numba's, with a lowering of ours."""
-
-    lowering: type[NativeLowering] = _KernelLowering
+class _Compiler(CompilerBase):  # type: ignore[misc]
+    lowering: type[NativeLowering] = _LinkedLowering
 
     def define_pipelines(self) -> list[Any]:
-        """One nopython pipeline."""
-        manager = DefaultPassBuilder.define_nopython_pipeline(self.state, "fraudloom")
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state, "fraudloom_helper")
         manager.passes = [
             (self.lowering, text) if step is NativeLowering else (step, text) for step, text in manager.passes
         ]
@@ -100,11 +80,7 @@ class KernelCompiler(CompilerBase):  # type: ignore[misc]
         return [manager]
 
 
-class _HelperCompiler(KernelCompiler):
-    lowering = _LinkedLowering
-
-
-class _OutlinedCompiler(KernelCompiler):
+class _OutlinedCompiler(_Compiler):
     lowering = _OutlinedLowering
 
 
@@ -112,7 +88,7 @@ class LinkedDispatcher(CPUDispatcher):  # type: ignore[misc]
     """A function for kernels to call. Called from Python, it runs `outer`, an ordinary compilation of its own."""
 
     def __init__(self, function: Any, options: dict[str, Any], outlined: bool, outer: Any) -> None:
-        pipeline = _OutlinedCompiler if outlined else _HelperCompiler
+        pipeline = _OutlinedCompiler if outlined else _Compiler
         super().__init__(function, targetoptions={**options, "nopython": True}, pipeline_class=pipeline)
         self.outer = outer
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fraudloom.contracts_api import Contracts
+from fraudloom.errors import PolicyError
 from fraudloom.kernels import campaigns as kc
 from fraudloom.kernels.census import Domain
 from fraudloom.kernels.idmap import encode_ids
@@ -36,6 +37,10 @@ DECISIONS = (
     "REPORT_INCIDENT",
     "REPORT_FLOW",
 )
+#: Decisions of S2 that shards draw again, at S2's loci and of its streams, after S3's own in the policy's order. A pack
+#: without settlement makes the first two.
+AGAIN = ("ISSUER_DECIDE", "AUTH_TIME", "BRANCH_DECISION", "SETTLEMENT_TIME", "SETTLED_AMOUNT", "EVENT_SPLIT")
+AUTH_AGAIN = 2
 SCHEDULE_SLOTS = 6
 SETTLEMENT_US = 210 * DAY_US
 #: A mean above this would leave the range of the Poisson sampler; the cap is far below it.
@@ -64,7 +69,8 @@ class Campaigns:
 
 @dataclass(frozen=True)
 class S3Plan:
-    """Plan 1 of one scenario. `evidence` holds the plan's own draws; shards have theirs."""
+    """Plan 1 of one scenario. `evidence` holds the plan's own draws; shards have theirs. `again`: rows of S2's evidence
+    whose draws are those of the last decisions of S3's, int64."""
 
     laws: Laws
     contracts: Contracts
@@ -77,6 +83,7 @@ class S3Plan:
     end_us: int
     keys: dict[str, np.uint64]
     lane_key: np.uint64
+    again: Array
     pools: Pools
     places: Places
     campaigns: Campaigns
@@ -267,11 +274,29 @@ def _identities(laws: Laws, pools: Pools, campaigns: Campaigns) -> Identities:
     )
 
 
+def again_rows(decisions: Decisions, s2: Decisions) -> Array:
+    """Rows of S2's decisions that S3 makes again, in the order of S3's policy; PolicyError unless they are the same
+    decisions: of one family, and so of one stream, with equal slots."""
+    mine = decisions.items[len(DECISIONS) :]
+    rows = [s2.index(d.decision) for d in mine]
+    found = [(d.family, d.slots) for d in mine]
+    expected = [(s2.items[r].family, s2.items[r].slots) for r in rows]
+    if found != expected:
+        raise PolicyError(
+            "S3",
+            "S3_RNG_POLICY_INVALID",
+            what="fraud_rng_policy_6B lists S2's decisions with other families or slots than flow_rng_policy_6B",
+            found=found,
+            expected=expected,
+        )
+    return np.array(rows, np.int64)
+
+
 def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts, s2plan: Any) -> S3Plan:
     """Compile the fraud policies against a loaded world (plan 1). PolicyError when they do not fit together."""
     laws = compile_laws(pack, contracts)
     decisions = Decisions(pack.doc("fraud_rng_policy_6B"), streams)
-    decisions.order(*DECISIONS)
+    decisions.order(*DECISIONS, *(AGAIN if s2plan.settlement else AGAIN[:AUTH_AGAIN]))
     evidence = decisions.new_evidence()
     pools = build_pools(world, contracts)
     n = int(world.n_arrivals(streams.scenario))
@@ -293,6 +318,7 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts,
         end_us=facts[2],
         keys=keys,
         lane_key=lane_key,
+        again=again_rows(decisions, s2plan.decisions),
         pools=pools,
         places=build_places(laws, pools, contracts),
         campaigns=campaigns,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fraudloom.errors import InternalError
 from fraudloom.kernels import campaigns as kc
 from fraudloom.kernels import payment_codes as pc
 from fraudloom.states.decisions import EvidenceArray
@@ -220,7 +221,8 @@ def overlay(
 ) -> S3Frame:  # fmt: skip
     """Weave the overlay of one shard over its S2 frame, which is left unchanged.
 
-    `evidence`: uint64[decisions, 2], added to. Decisions redone read S2's streams; their draws are S2's loci again.
+    `evidence`: uint64[decisions, 2], added to. Decisions redone draw from S2's streams, at the flows' own loci; S3
+    counts them under S2's names.
     """
     plan = p2.plan
     base = frame.flows
@@ -240,6 +242,7 @@ def overlay(
     _tag(p2, flows, rows, campaign, incident, rank)
     blocks = _report(p2, flows, rows, campaign, incident, first, evidence)
     redo = redo_rows(p2, flows, new)
+    flows["is_redecided"] = redo
     replay = plan.s2.decisions.new_evidence()
     _redo(p2, world, flows, redo, blocks, busy, replay)
     refunds = flows["tactic"][rows] == _refund_tactic(p2)
@@ -253,8 +256,26 @@ def overlay(
     flows["origin_flow_id"][where] = base["flow_id"]
     flows["origin_type"][where[touched]] = plan.contracts.code("origin_type", "BASELINE_FLOW_MUTATED")
     events = merge_events(p2, frame, flows, where, touched, np.flatnonzero(new), replay)
+    account_again(p2, replay, evidence)
     merged = new_sessions(p2, sessions, flows, np.flatnonzero(new))
     return S3Frame(flows, events, merged, _realised(p2, tagged, legs, len(flows["flow_id"])))
+
+
+def account_again(p2: Plan2, replay: EvidenceArray, evidence: EvidenceArray) -> None:
+    """Add the draws that S2's functions made for S3 to S3's evidence. InternalError when they drew for a decision that
+    S3's policy does not list: such a draw would be accounted nowhere."""
+    again, s2 = p2.plan.again, p2.plan.s2.decisions
+    strange = np.delete(np.arange(len(replay)), again)
+    strange = strange[replay[strange, 0] > 0]
+    if len(strange):
+        raise InternalError(
+            "S3",
+            "S3_DRAWS_UNACCOUNTED",
+            what="S2 drew for S3 what fraud_rng_policy_6B does not list",
+            found=[s2.names[d] for d in strange],
+            expected=[s2.names[d] for d in again],
+        )
+    evidence[len(evidence) - len(again) :] += replay[again]
 
 
 def _refund_tactic(p2: Plan2) -> int:

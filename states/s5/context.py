@@ -138,6 +138,7 @@ class Context:
     journal: Mapping[tuple[Any, ...], Mapping[str, Any]]
     campaigns: Columns
     first_shard: tuple[int, ...]
+    redo_us: int
 
     def tokens(self, part: int) -> dict[str, object]:
         """Path tokens of a part."""

@@ -80,6 +80,9 @@ def _origins(ctx: Context, tally: Tally, flows: Columns, base: Columns, row: Arr
     changed = (flags & ~np.int16(REDONE)) != 0
     f.rows(PARITY, "a plain baseline flow is not mutated", (kind == plain) & changed, ids)
     f.rows(PARITY, "accounts without fraud are not redone", untouched_accounts(flows) & (flags != 0), ids)
+    again = flows["is_redecided"]
+    f.rows(PARITY, "decided again where new flows say so", again != decided_again(ctx, flows, new), ids)
+    f.rows(PARITY, "decided otherwise only where decided again", ((flags & REDONE) != 0) & ~again, ids)
     for name in FIXED:
         f.rows(PARITY, f"baseline flow keeps {name}", (row >= 0) & (take(base[name], row) != flows[name]), ids)
     for name, allowed in UNDER_FLAG:
@@ -89,6 +92,19 @@ def _origins(ctx: Context, tally: Tally, flows: Columns, base: Columns, row: Arr
     tally.add("flows_new", int(new.sum()))
     for bit in (AMOUNT, TIME, DEVICE, ADDRESS, ROUTING, MERCHANT, REFUND, REDONE):
         tally.add(f"axis_{bit}", int(((flags & bit) != 0).sum()))
+
+
+def decided_again(ctx: Context, flows: Columns, new: Array) -> Array:
+    """Flows that S3 has the issuer decide, bool[n]: new ones, and those of their accounts from the first new flow to
+    `redo_us` after the last; no credits."""
+    account, ts = flows["account_id"], flows["ts_utc"]
+    top = int(account.max(initial=0)) + 1
+    first, last = np.full(top, np.iinfo(np.int64).max), np.full(top, np.iinfo(np.int64).min // 2)
+    np.minimum.at(first, account[new], ts[new])
+    np.maximum.at(last, account[new], ts[new])
+    near: Array = (ts >= first[account]) & (ts <= last[account] + ctx.redo_us)
+    near &= flows["flow_type"] != ctx.code("flow_type", "CARD_CREDIT")
+    return near
 
 
 def check_entities(ctx: Context, tally: Tally, flows: Columns, overlay: Overlay) -> None:

@@ -173,6 +173,7 @@ def _scenario(
         journal=journal,
         campaigns=book,
         first_shard=(*(part_shards(spec.shards, p).start for p in range(spec.parts)), spec.shards),
+        redo_us=base["redo_us"],
     )
     total = Tally(findings, upstream.rows)
     for tally in executor.map(scan_part, [(ctx, p) for p in range(spec.parts)]):
@@ -219,6 +220,7 @@ def validate(
         "links": link_tables(lambda name, _: world.tables[name]),
         "scales": scales,
         "decisions": ev.expected_decisions(pack),
+        "redo_us": int(float(pack.doc("fraud_campaign_catalogue_config_6B")["redo_days"]) * 86_400_000_000),
         "evidence": _by_scenario(
             published_evidence(run_root, contracts, view) if evidence is None else evidence, view.scenarios
         ),

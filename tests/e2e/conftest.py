@@ -49,6 +49,13 @@ class Woven:
             k: (v["rows"], v["content_digest"], v["file_digest"]) for k, v in sorted(self.result["datasets"].items())
         }
 
+    @property
+    def evidence(self) -> dict[str, str]:
+        """Content of every file of RNG evidence and of the trace log, by name and scenario."""
+        rng = self.root / "logs" / "layer3" / "6B" / "rng"
+        files = [p for kind in ("events", "trace") for p in (rng / kind).rglob("*.jsonl")]
+        return {"/".join(p.parts[-2:]): p.read_text("utf-8") for p in sorted(files)}
+
     def folder(self, dataset: str) -> Path:
         """Folder of a dataset, as a reader of the predecessor would name it."""
         return self.root / "data" / "layer3" / "6B" / dataset

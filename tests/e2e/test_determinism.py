@@ -31,13 +31,17 @@ def test_at_least_eight_parts(woven_100k: Woven) -> None:
 def test_workers_and_batches_never_show(
     world_100k: Path, woven_100k: Woven, tmp_path: Path, words: tuple[object, ...]
 ) -> None:
-    """Broken: bytes depend on how many threads or how large batches wove them."""
-    assert weave(world_100k, tmp_path, *words).digests == woven_100k.digests
+    """Broken: bytes or evidence depend on how many threads or how large batches wove them."""
+    other = weave(world_100k, tmp_path, *words)
+    assert other.digests == woven_100k.digests
+    assert other.evidence == woven_100k.evidence and len(other.evidence) > 10
 
 
 def test_staged_equals_fused(world_100k: Path, woven_100k: Woven, tmp_path: Path) -> None:
-    """Broken: a state woven from published parts differs from the same state woven in memory."""
-    assert weave(world_100k, tmp_path, "--mode", "staged", "--workers", 2).digests == woven_100k.digests
+    """Broken: a state woven from published parts differs from the same state woven in memory, or draws otherwise."""
+    other = weave(world_100k, tmp_path, "--mode", "staged", "--workers", 2)
+    assert other.digests == woven_100k.digests
+    assert other.evidence == woven_100k.evidence
 
 
 def test_another_seed_gives_another_world(world_100k: Path, woven_100k: Woven, tmp_path: Path) -> None:

@@ -132,8 +132,6 @@ class Plan:
         self.keys = [key(d["family"], d["decision"]) for d in decisions]
         self.evidence = [[0, 0] for _ in decisions]
         self.streams = SimpleNamespace(keys=self.keys, evidence=self.evidence)
-        split = next(d for d in docs["flow_rng_policy_6B"]["decisions"] if d["decision"] == "EVENT_SPLIT")
-        self.split_key = key(split["family"], "EVENT_SPLIT")
         self.templates = self.catalogue["templates"]
         self.weights = {t["campaign_type"]: self.merchant_weights(t) for t in self.templates}
         self.addresses, self.group_at = self.people.pool(enums["ip_group"])

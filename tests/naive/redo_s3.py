@@ -53,11 +53,13 @@ class Again(Shard):
 
 
 def decide_again(plan, names, woven):
-    """Decided and settled columns by flow id, of the new flows and the redone ones; `names`: S2's columns."""
+    """Decided and settled columns by flow id, of the new flows and the redone ones; `names`: S2's columns. The plan's
+    evidence gains the draws of these rows."""
     mine = {f.flow_id for f in [*woven.new, *woven.redone]}
     shard = Again(plan, names, woven.rows)
-    shard.decide([i in mine for i in shard.f[ID]], woven.blocks)
-    shard.settle()
+    again = [i in mine for i in shard.f[ID]]
+    shard.decide(again, woven.blocks)
+    shard.settle([k for k, hit in enumerate(again) if hit])
     table = publish(plan, {name: shard.f[name] for name in (ID, *DECIDED)}, (ID,))
     rows = zip(*(table[name] for name in DECIDED), strict=True)
     found = dict(zip(table[ID], rows, strict=True))

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 from naive.events import events_of
 from naive.scripts_s3 import find
-from naive.streams import uniform
 
 DEVICE, ADDRESS = 4, 8
 
@@ -52,7 +51,8 @@ def built_events(scripts, flow, law):
         channel=code("channel_group", flow.channel_group),
         trace=[flow.branch_trace],
     )
-    u = [uniform(scripts.plan.split_key, flow.ordinal * 4 + j) for j in range(4)]
+    split = scripts.plan.names.index("EVENT_SPLIT")
+    u = [scripts.plan.u(split, flow.ordinal, j) for j in range(4)]
     d = scripts.prices[0].minor[enums["currency"].index(flow.currency)]
     for seq, (kind, ts, minor, answer, attempt) in enumerate(events_of(row, 0, law, u)):
         yield {

@@ -266,9 +266,10 @@ class Shard:
         f.update(flow_type=o.flow_type, flow_outcome=o.outcome, payment_state=o.payment, alerted=o.alerted)
         f["issuer_latency_ms"] = o.latency_ms
 
-    def settle(self):
-        """Times of the authorisation, and what follows it."""
+    def settle(self, rows=None):
+        """Times of the authorisation, and what follows it, of the given rows (all by default)."""
         f, p, n = self.f, self.p, self.n
+        rows = range(n) if rows is None else rows
         columns = SimpleNamespace(
             ordinal=self.ordinal,
             ts=f["ts_utc"],
@@ -280,7 +281,7 @@ class Shard:
         )
         f.update(auth_sent_utc=[0] * n, response_ts_utc=[0] * n)
         out = f["auth_sent_utc"], f["response_ts_utc"], f["branch_trace"]
-        time_auth(range(n), columns, p.times, p.keys, p.evidence, *out)
+        time_auth(rows, columns, p.times, p.keys, p.evidence, *out)
         o = zeros("clear_ts refund_ts reversal_ts cleared refunded reversed", n)
         o.outcome, o.payment, o.trace = f["flow_outcome"], f["payment_state"], f["branch_trace"]
         pairs = zip(f["response_code"], f["flow_type"], strict=True)
@@ -298,7 +299,7 @@ class Shard:
             settled=[code == 1 and kind != CREDIT for code, kind in pairs],
         )
         if p.settles:
-            settle_flows(range(n), columns, p.settle, p.money, p.amount, p.keys, p.evidence, o)
+            settle_flows(rows, columns, p.settle, p.money, p.amount, p.keys, p.evidence, o)
         f.update(clear_ts_utc=o.clear_ts, refund_ts_utc=o.refund_ts, reversal_ts_utc=o.reversal_ts)
         f.update(cleared_minor=o.cleared, refunded_minor=o.refunded, reversed_minor=o.reversed)
 

@@ -408,6 +408,10 @@ def weave_s3(scripts, shard, flows):
     mark(scripts, tags)
     refund_all(scripts, tags)
     redone = redone_rows(plan, flows, new)
+    for f in [*flows, *new]:
+        f.is_redecided = False
+    for f in [*redone, *new]:
+        f.is_redecided = True
     rows = sorted([*flows, *new], key=lambda f: (f.ts_utc, f.flow_id))
     return SimpleNamespace(rows=rows, redone=redone, new=new, blocks=[t.block for t in tags if t.block])
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fraudloom.contracts_api import load_contracts
+from fraudloom.errors import InternalError, PolicyError
+from fraudloom.kernels.checks import sum_counters
 from fraudloom.kernels.idmap import decode_ids
 from fraudloom.states import s3
 from fraudloom.states.s3 import weave as weaving
+from fraudloom.states.s3.plan import AGAIN
 from fraudloom.states.s3.policy import CHAIN, MAX_CAMPAIGNS, NEW
 from fraudloom.tables import to_batch
 from s3.crafted import Woven, loud_pack, weave
@@ -270,6 +275,8 @@ def test_draws_follow_from_published_rows(woven: Woven) -> None:
     new = flows["origin_type"] == CONTRACTS.code("origin_type", "PURE_FRAUD_FLOW")
     mule = flows["fraud_pattern_type"] == code("MULE_ACTIVITY")
     first = flows["fraud_flag"] & (flows["incident_rank"] == 0)
+    again = flows["is_redecided"].sum()
+    built = flows["origin_type"] != CONTRACTS.code("origin_type", "BASELINE_FLOW")
     rows = {
         "ACTIVATE_TEMPLATE": (book["instance_index"] == 0).sum(),
         "SCHEDULE_CAMPAIGN": len(book["slot"]),
@@ -283,6 +290,42 @@ def test_draws_follow_from_published_rows(woven: Woven) -> None:
         "INSERT_REFUND": (flows["fraud_pattern_type"] == code("REFUND_ABUSE")).sum(),
         "REPORT_INCIDENT": flows["fraud_flag"].sum(),
         "REPORT_FLOW": flows["fraud_flag"].sum(),
+        **dict.fromkeys(AGAIN, again),
+        "EVENT_SPLIT": built.sum(),
     }
+    assert new.sum() < built.sum() < again < len(new)
+    assert set(rows) == set(woven.plan.decisions.names)
     for d, item in enumerate(woven.plan.decisions.items):
         assert int(total[d, 0]) == int(rows[item.decision]) * item.slots, item.decision
+
+
+def test_second_decisions_are_at_the_loci_of_their_flows(woven: Woven) -> None:
+    """Broken: a draw of S2's functions for S3 is counted at another flow's locus, or of another shard."""
+    for *_, frame, evidence in woven.shards.values():
+        flows = frame.flows
+        built = flows["origin_type"] != CONTRACTS.code("origin_type", "BASELINE_FLOW")
+        for d, item in enumerate(woven.plan.decisions.items):
+            if item.decision in AGAIN:
+                mine = built if item.decision == "EVENT_SPLIT" else flows["is_redecided"]
+                sums = np.zeros(1, np.uint64)
+                sum_counters(flows["_ordinal"][mine], item.slots, sums)
+                assert evidence[d, 1] == sums[0], item.decision
+
+
+def test_draws_that_no_policy_lists_are_refused(woven: Woven) -> None:
+    """Broken: S2 could draw for S3 what is accounted nowhere."""
+    replay, own = woven.plan.s2.decisions.new_evidence(), woven.plan.decisions.new_evidence()
+    replay[woven.plan.s2.decisions.index("AMOUNT"), 0] = 3
+    with pytest.raises(InternalError, match="AMOUNT") as caught:
+        weaving.account_again(woven.plan2, replay, own)
+    assert caught.value.code == "S3_DRAWS_UNACCOUNTED" and not own.any()
+
+
+@pytest.mark.parametrize(("key", "value"), [("slots", 9), ("family", "rng_event_flow_shape")])
+def test_second_decisions_must_be_those_of_s2(root: Path, key: str, value: object) -> None:
+    """Broken: S3 could account draws of S2's streams under another stream's name, or with another stride."""
+    pack = loud_pack()
+    doc = copy.deepcopy(dict(pack.doc("fraud_rng_policy_6B")))
+    next(d for d in doc["decisions"] if d["decision"] == "ISSUER_DECIDE")[key] = value
+    with pytest.raises(PolicyError, match="other families or slots"):
+        weave(root, replace(pack, docs={**pack.docs, "fraud_rng_policy_6B": doc}))

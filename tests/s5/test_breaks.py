@@ -8,6 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fraudloom.states.s5 import evidence
+from fraudloom.states.s5.findings import Findings
+from fraudloom.states.s5.tally import Tally
+from fraudloom.states.s5.validation import published_evidence
 from fraudloom.tables import Columns
 from s5.bench import SCENARIO, Bench, failed, make_bench, rules
 
@@ -122,6 +126,24 @@ BREAKS: list[tuple[str, str, str, Callable[[Columns], None]]] = [
         "untouched flow equals S2 in risk_score",
         S3,
         where("risk_score", lambda c: c["mutation_flags"] == 0, lambda c, i: c["risk_score"][i] ^ 1),
+    ),
+    (
+        "REQ_FLOW_EVENT_PARITY",
+        "decided again where new flows say so",
+        S3,
+        where("is_redecided", lambda c: c["is_redecided"] & (c["origin_flow_id"] != 0), lambda c, i: False),
+    ),
+    (
+        "REQ_FLOW_EVENT_PARITY",
+        "decided otherwise only where decided again",
+        S3,
+        where("mutation_flags", lambda c: ~c["is_redecided"] & c["fraud_flag"], lambda c, i: 128),
+    ),
+    (
+        "REQ_RNG_BUDGETS",
+        "per shard",
+        S3,
+        where("is_redecided", lambda c: ~c["is_redecided"], lambda c, i: True),
     ),
     ("REQ_FLOW_EVENT_PARITY", "S2 flow present in S3", S3, drop_last),
     ("REQ_FLOW_EVENT_PARITY", "untouched flow keeps its events", EVENTS3, drop_first),
@@ -396,6 +418,57 @@ def test_edited_evidence_fails_budgets(bench: Bench, key: str, value: object) ->
     lines[0][key] = value
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     assert failed(bench.validate()) == {"REQ_RNG_BUDGETS"}
+
+
+AGAIN = [
+    ("rng_event_issuer_decision", "ISSUER_DECIDE"),
+    ("rng_event_event_timing", "AUTH_TIME"),
+    ("rng_event_flow_shape", "BRANCH_DECISION"),
+    ("rng_event_event_timing", "SETTLEMENT_TIME"),
+    ("rng_event_amount_draw", "SETTLED_AMOUNT"),
+    ("rng_event_event_timing", "EVENT_SPLIT"),
+]
+
+
+@pytest.mark.parametrize("change", ["events", "draws", "checksum", "moved", "gone"])
+@pytest.mark.parametrize(("family", "decision"), AGAIN, ids=[d for _, d in AGAIN])
+def test_edited_evidence_of_second_decisions_fails_budgets(
+    whole: Bench, family: str, decision: str, change: str
+) -> None:
+    """One row of what S3 drew of S2's decisions is changed, moved or left out: S5 names the decision."""
+    rows = published_evidence(whole.root, whole.contracts, whole.spec)
+    mine = [r for r in rows[SCENARIO] if (r["module"], r["family"], r["decision"]) == ("6B.S3", family, decision)]
+    assert len(mine) == whole.spec.shards and sum(r["events"] for r in mine) > 10
+    row = mine[-1]
+    if change == "gone":
+        rows[SCENARIO].remove(row)
+    elif change == "moved":
+        row["index"], mine[0]["index"] = mine[0]["index"], row["index"]
+    elif change == "checksum":
+        row["checksum"] = f"{int(row['checksum'], 16) ^ 1:016x}"
+    else:
+        row[change] += 1
+    result = whole.validate(evidence=rows)
+    assert failed(result) == {"REQ_RNG_BUDGETS"}
+    named = [m for m in result.issues.to_pydict()["message"] if f"S3/{family}/{decision}" in m]
+    assert len(named) == result.issues.num_rows > 0
+
+
+def test_loci_of_second_decisions_are_replayed(whole: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken: what S3 drew of S2's decisions is counted, but no locus of it is drawn again."""
+    seen: list[Tally] = []
+    plain, replay = evidence._python_uniform, evidence.replay
+    monkeypatch.setattr(evidence, "replay", lambda f, s, tally, n: seen.append(tally) or replay(f, s, tally, n))
+    assert whole.validate().verdict == "PASS"
+    for family, decision in AGAIN:
+        stream = ("S3", family, decision)
+        for draw, wrong in ((plain, False), (lambda key, i: plain(key, i + 1), True)):
+            monkeypatch.setattr(evidence, "_python_uniform", draw)
+            findings = Findings(100, SCENARIO, "replay")
+            only = Tally(findings, 0, loci={stream: seen[0].loci[stream]})
+            replay(findings, whole.spec.streams(SCENARIO), only, 100)
+            assert len(only.loci[stream]) > 1
+            assert findings.violations("REQ_RNG_BUDGETS") == (len(only.loci[stream]) if wrong else 0)
 
 
 def test_core_profile_says_what_it_cannot_read(tmp_path: Path) -> None:

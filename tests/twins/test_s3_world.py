@@ -16,7 +16,7 @@ FLOWS = "s3_flow_anchor_with_fraud_6B"
 
 @pytest.fixture(scope="module")
 def woven(published):
-    """The twin's S3: its scripts, and flows, sessions, events by shard."""
+    """The twin's S3: its scripts, flows, sessions and events by shard, and the issuer's plan of its second pass."""
     p = published
     world = {name: p.world_table(name) for name in {*WORLD, *ISSUER_WORLD}}
     run, arrivals = (p.manifest, p.docs, p.enums, p.seed, p.scenario), p.groups("s1_arrival_entities_6B")
@@ -30,7 +30,7 @@ def woven(published):
         one.sessions = session_rows(one.rows, rows_of(sessions))
         one.events = event_rows(scripts, one.rows, rows_of(events))
         out.append(one)
-    return scripts, out
+    return scripts, out, issuer
 
 
 def test_every_flow_is_that_of_the_law(published, woven):
@@ -58,9 +58,14 @@ def test_the_catalogue_is_that_of_the_law(published, woven):
 
 
 def test_evidence_is_that_of_the_law(published, woven):
-    """Broken: the trace log counts other draws than the law makes, or of other rows."""
-    plan = woven[0].plan
+    """Broken: the trace log counts other draws than the law makes, or of other rows, or none of the second pass."""
+    plan, issuer = woven[0].plan, woven[2]
     counted = dict(zip(plan.names, plan.evidence, strict=True))
+    for d, made in zip(issuer.decisions, issuer.evidence, strict=True):
+        if made[0]:
+            assert counted[d["decision"]] == [0, 0], "drawn twice"
+            counted[d["decision"]] = made
+    assert {"ISSUER_DECIDE", "AUTH_TIME", "BRANCH_DECISION", "SETTLEMENT_TIME", "EVENT_SPLIT"} < set(counted)
     assert published.draws("6B.S3") == {name: made for name, made in counted.items() if made[0]}
 
 
@@ -77,3 +82,4 @@ def test_the_run_has_every_case(published, woven):
     assert {f.report_door for f in flows} == {"NONE", "CUSTOMER", "NETWORK"}
     assert max(f.mule_layer for f in flows) >= 3
     assert all(any(getattr(one, part) for one in woven[1]) for part in ("redone", "blocks"))
+    assert any(f.is_redecided and f.origin_type == "BASELINE_FLOW" for f in flows)

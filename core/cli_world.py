@@ -63,6 +63,8 @@ def _report(manifest: Any, as_json: bool) -> None:
         "shards": document["shards"],
         "rows": document["rows"],
         "unusable_rows": document.get("unusable_rows", []),
+        "pinned": document["pinned"],
+        "made": document["made"],
     }
     if as_json:
         emit(facts)
@@ -71,6 +73,9 @@ def _report(manifest: Any, as_json: bool) -> None:
         say(f"{name:<22}{facts[name]}")
     for scenario, n in manifest.arrivals.items():
         say(f"{scenario:<22}{n:,} arrivals")
+    if document["pinned"]:
+        for name in ("pinned", "made"):
+            say(f"{name:<22}{', '.join(document[name])}")
     for row in document.get("unusable_rows", [])[:20]:
         say(f"  line {row['line']}: {row['reason']}")
 
@@ -111,6 +116,7 @@ def world_import(
     out: Out,
     max_bad_rows: Annotated[int, typer.Option(min=0, help="Unusable rows to put up with.")] = 0,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="World seed.")] = DEFAULT_SEED,
+    policy: Annotated[str, typer.Option(help="World policy pack: a shipped name or a folder.")] = "world",
     workers: Workers = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -130,6 +136,7 @@ def world_import(
             max_bad_rows=max_bad_rows,
             workers=worker_count(workers),
             seed=seed,
+            policy=policy,
             progress=tell,
             contracts=contracts,
         )

@@ -94,12 +94,36 @@ def show_world(root: Path, contracts: Contracts | None = None, console: Console 
     for name, value in _facts(world).items():
         facts.add_row(name, escape(str(value)))
     out.print(facts)
+    if "log_columns" in world.manifest:
+        _show_log(world.manifest, out)
     rows = Table("table", Column("rows", justify="right"), box=SIMPLE)
     for name, count in world.manifest["rows"].items():
         rows.add_row(name, f"{count:,}")
     out.print(rows)
     for scenario in world.scenarios:
         _show_scenario(world, scenario, out)
+
+
+def _show_log(manifest: Mapping[str, Any], out: Console) -> None:
+    """What an imported log pins, in how many rows and where, and what was made of the rest."""
+    facts, told = manifest["log_columns"], manifest["pinned"]
+    columns = Table("of the log", *(Column(c, justify="right") for c in ("pinned", "made")), "how made", box=SIMPLE)
+    for ours in (*told, *(c for c in facts if c not in told)):
+        fact = facts[ours]
+        name = f"{ours} ({fact['log_column']})" if ours in told else ours
+        how = fact["otherwise"] if fact["made_rows"] else ""
+        columns.add_row(escape(name), f"{fact['pinned_rows']:,}", f"{fact['made_rows']:,}", escape(how))
+    out.print(columns)
+    tables = Table("table", "pinned columns; the others were made", box=SIMPLE)
+    for name, c in manifest["table_columns"].items():
+        if c["pinned"]:
+            tables.add_row(name, escape(", ".join(c["pinned"])))
+    made = [name for name, c in manifest["table_columns"].items() if not c["pinned"]]
+    tables.add_row("made as a whole", escape(", ".join(made)))
+    out.print(tables)
+    if "labels" in manifest:
+        counted = ", ".join(f"{label} {n:,}" for label, n in manifest["labels"]["rows"].items())
+        out.print(escape(f"labels of the log: {counted}. {manifest['labels']['meaning']}"))
 
 
 def _show_scenario(world: World, scenario: str, out: Console) -> None:

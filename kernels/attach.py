@@ -24,7 +24,8 @@ PLACE_BASE = 1 << 20
 
 
 class Rows(NamedTuple):
-    """Arrivals of a batch, as arrays of n rows named as in arrival_events_5B; `first` is the ordinal of row 0."""
+    """Arrivals of a batch, as arrays of n rows named as in arrival_events_5B; `pinned` is the instrument (0 for none,
+    as in the other two); `first` is the ordinal of row 0."""
 
     merchant: Array
     ts: Array
@@ -37,6 +38,8 @@ class Rows(NamedTuple):
     city: Array
     trip: Array
     pinned: Array
+    pinned_device: Array
+    pinned_ip: Array
     first: int
 
 

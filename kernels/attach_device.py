@@ -144,6 +144,7 @@ def attach_device(rows, party, devices, priors, streams, evidence, out):
     """
     merchant, cities, instants, channels = rows.merchant, rows.city, rows.ts, rows.channel
     visits, all_series, first, family = rows.visit, rows.series, rows.first, devices.family
+    pinned_device, pinned_ip = rows.pinned_device, rows.pinned_ip
     link_ptr, link_device, link_role = devices.link_ptr, devices.link_device, devices.link_role
     device_from, device_to, phone = devices.device_from, devices.device_to, devices.phone
     terminal_ptr, terminal_city, terminal_id = devices.terminal_ptr, devices.terminal_city, devices.terminal_id
@@ -164,13 +165,13 @@ def attach_device(rows, party, devices, priors, streams, evidence, out):
         if at_till:
             u = draw(keys, TERMINAL, (first + i) * slots[TERMINAL], evidence)
             used, rest = split_remap(u, p_terminal[channel])
-            if used:
+            if used and pinned_device[i] == 0 and pinned_ip[i] == 0:
                 place = pick_terminal(terminal_ptr, terminal_city, merchant[i], cities[i], rest)
         device, ip, terminal = 0, 0, 0
         if place >= 0:
             device, ip, terminal = terminal_device[place], terminal_ip[place], terminal_id[place]
         elif who > 0:
-            kin, phones = family[who - 1], at_till
+            kin, phones, device = family[who - 1], at_till, pinned_device[i]
             for _ in range(2):
                 if device == 0:
                     device = pick_device(
@@ -184,7 +185,8 @@ def attach_device(rows, party, devices, priors, streams, evidence, out):
                         (who, ts, phones, p_primary[kin, channel], u_device),
                     )
                 phones = False
-            if device > 0:
+            ip = pinned_ip[i]
+            if device > 0 and ip == 0:
                 ip = pick_address(
                     ip_ptr,
                     ip_id,

@@ -70,6 +70,8 @@ def _rows(rows: int, seed: int, instruments: int) -> Rows:
         rng.integers(1, 5, rows),
         rng.random(rows) < 0.3,
         np.zeros(rows, np.int64) + pinned,
+        np.where(rng.random(rows) < 0.1, rng.integers(1, size + 1, rows), 0),
+        np.where(rng.random(rows) < 0.1, rng.integers(1, size + 1, rows), 0),
         int(rng.integers(0, 1 << 40)),
     )
 

@@ -49,6 +49,7 @@ SCRATCH_COLUMNS: tuple[tuple[str, str], ...] = (
     ("pinned_instrument_id", "int32"),
     ("pinned_amount_minor", "int64"),
     ("pinned_is_credit", "bool"),
+    ("pinned_label", "int8"),
     ("terminal_id", "int32"),
     ("attach_rule_id", "int8"),
     ("attach_score", "float64"),
@@ -109,6 +110,8 @@ def attach(plan: S1Plan, world: World, arrivals: Columns, first_ordinal: int, ev
         city=arrivals["city_id"],
         trip=arrivals["trip"],
         pinned=arrivals["pinned_instrument_id"],
+        pinned_device=arrivals["pinned_device_id"],
+        pinned_ip=arrivals["pinned_ip_id"],
         first=first_ordinal,
     )
     if n and not index.counts["party_id"]:

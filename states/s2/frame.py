@@ -182,6 +182,7 @@ def plan_flows(plan: S2Plan, arrivals: Columns, sessions: Columns, evidence: Evi
     flows["tz"] = arrivals["zone_representation"][first]
     flows["arrival_count"] = groups.size[:m].copy()
     flows["is_pinned"] = arrivals["pinned_instrument_id"][first] > 0
+    flows["pinned_label"] = arrivals["pinned_label"][first]
     flows["_arrival_ordinal"] = arrivals["_ordinal"][first]
     flows["_ordinal"] = flows["_arrival_ordinal"] * 8
     flows["_session_ordinal"] = sessions["_ordinal"][arrivals["_session_row"][first]]

@@ -25,7 +25,8 @@ def fitting_types(p2: Plan2, flows: Columns) -> Array:
     """Types that each flow's own outcome allows, as a bit set: int32[n].
 
     Credits fit none. Disputes and refunds need a cleared purchase that was not reversed (approved is enough in a pack
-    without settlement); refunds one without a refund that no import has pinned.
+    without settlement); refunds one without a refund that no import has pinned. A flow that an imported log labels is
+    never made another's dispute or refund: its truth is the log's.
     """
     bits = np.full(len(flows["flow_id"]), (1 << p2.plan.laws.types) - 1, np.int32)
     settled = flows["flow_outcome"] == pc.AUTH_SETTLED
@@ -34,7 +35,8 @@ def fitting_types(p2: Plan2, flows: Columns) -> Array:
     whole = settled & (flows["refunded_minor"] == 0) & ~flows["is_pinned"]
     for t in p2.plan.laws.templates:
         if t.mode in (DISPUTE, REFUND):
-            bits[~(settled if t.mode == DISPUTE else whole)] &= np.int32(~(1 << t.row))
+            fits = (settled if t.mode == DISPUTE else whole) & (flows["pinned_label"] < 0)
+            bits[~fits] &= np.int32(~(1 << t.row))
     bits[flows["flow_type"] == pc.CARD_CREDIT] = 0
     return bits
 

@@ -69,7 +69,10 @@ def _truth(plan: S4Plan, flows: Rows, truth: Columns) -> None:
     same = (truth["truth_subtype"] == flows["fraud_pattern_type"]) & (truth["fraud_class"] == flows["fraud_class"])
     _demand(~tagged | same, TRUTH, "subtype or class differs from what the overlay did", truth, *shown, "fraud_class")
     odd = (flows["mutation_flags"].astype(np.int64) & plan.truth.anomaly_mask) != 0
-    _demand(tagged | odd | ~bad, TRUTH, "a flow that the overlay left alone is not LEGIT", truth, *shown)
+    pinned = flows["pinned_label"] >= 0
+    _demand(tagged | odd | pinned | ~bad, TRUTH, "a flow that the overlay left alone is not LEGIT", truth, *shown)
+    same = truth["fraud_label"] == flows["pinned_label"]
+    _demand(~pinned | (same & ~tagged), TRUTH, "truth contradicts the label of the imported log", truth, *shown)
 
 
 def _view(truth: Columns, bank: Columns) -> None:

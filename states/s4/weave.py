@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fraudloom.errors import InternalError
+from fraudloom.kernels.payment_codes import CARD_CREDIT
 from fraudloom.kernels.truth import (
     FLOW_BANK,
     FLOW_CASE,
@@ -60,17 +61,39 @@ def match_rules(plan: S4Plan, flows: Rows) -> Array:
     return rule
 
 
+def pinned_rows(flows: Rows) -> Array:
+    """bool[n]: flows whose truth is the label of an imported log; the overlay never tags one."""
+    bad = (flows["pinned_label"] >= 0) & (flows["campaign_id"] != 0)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InternalError(
+            "S4",
+            "S4_TRUTH_CONSISTENCY_FAILED",
+            what="a campaign tagged a flow that the log labels",
+            found=f"{int(bad.sum())} flows; the first in campaign {int(flows['campaign_id'][row])}",
+            expected="labelled flows are left alone",
+            where=f"flow_id {int(flows['flow_id'][row])}",
+        )
+    return flows["pinned_label"] >= 0
+
+
 def truth_columns(plan: S4Plan, flows: Rows, rule: Array) -> Columns:
     """s4_flow_truth_labels_6B; never_reported and false_positive are written once the bank's view is there."""
-    label = plan.truth.label[rule]
+    pinned = pinned_rows(flows)
+    code = plan.contracts.code
+    label = np.where(pinned, flows["pinned_label"], plan.truth.label[rule]).astype(np.int8)
+
+    def ruled(values: Array, enum: str, own: str) -> Array:
+        return np.where(pinned, code(enum, own), values[rule]).astype(np.int8)
+
     return {
         "flow_id": flows["flow_id"],
         "is_fraud_truth": label != 0,
         "fraud_label": label,
-        "truth_subtype": plan.truth.subtype[rule],
-        "fraud_class": plan.truth.kind[rule],
-        "pattern_source": plan.truth.source[rule],
-        "label_rule_id": plan.truth.rule_id[rule],
+        "truth_subtype": ruled(plan.truth.subtype, "campaign_type", "NONE"),
+        "fraud_class": ruled(plan.truth.kind, "fraud_class", "NONE"),
+        "pattern_source": ruled(plan.truth.source, "pattern_source", "IMPORTED"),
+        "label_rule_id": ruled(plan.truth.rule_id, "truth_rule", "RULE_PINNED_LABEL"),
         "campaign_id": flows["campaign_id"],
         "incident_id": flows["incident_id"],
         "never_reported": np.zeros(len(rule), dtype=np.bool_),
@@ -80,21 +103,25 @@ def truth_columns(plan: S4Plan, flows: Rows, rule: Array) -> Columns:
 
 def event_columns(plan: S4Plan, flows: Rows, events: Rows, truth: Columns, bank: Columns) -> Columns:
     """s4_event_labels_6B, row by row with the events."""
+    # A labelled credit has no request: its bad act is the refund itself, which the overlay did not insert.
+    credit = (flows["pinned_label"] > 0) & (flows["flow_type"] == CARD_CREDIT)
+    row = event_rows(flows, events)
     state = truth["is_fraud_truth"] * np.uint8(FLOW_FRAUD)
     for flag, bit in (
         (bank["is_fraud_bank_view"], FLOW_BANK),
         (bank["detection_ts_utc"] != 0, FLOW_DETECTED),
         (bank["case_id"] != 0, FLOW_CASE),
         ((flows["mutation_flags"] & REFUND_INSERTED) != 0, FLOW_REFUND),
+        (credit, FLOW_REFUND),
     ):
         state |= flag * np.uint8(bit)
     n = len(events["flow_id"])
     out = EventLabels(*(np.empty(n, dtype=np.int8 if name == "role" else np.bool_) for name in EventLabels._fields))
     label_events(
         EventColumns(
-            event_rows(flows, events),
+            row,
             writable(events["event_type"]),
-            writable(events["is_fraud_event"]),
+            writable(events["is_fraud_event"] | credit[row]),
             writable(events["ts_utc"]),
         ),
         FlowMarks(state, bank["detection_ts_utc"], bank["case_open_ts_utc"], bank["case_close_ts_utc"]),

@@ -139,6 +139,7 @@ class Context:
     campaigns: Columns
     first_shard: tuple[int, ...]
     redo_us: int
+    labelled: bool
 
     def tokens(self, part: int) -> dict[str, object]:
         """Path tokens of a part."""

@@ -65,7 +65,10 @@ def check_truth(ctx: Context, tally: Tally, flows: Columns, truth: Columns, bank
         tally.add(f"truth_{name}", int((label == ctx.code("fraud_label", name)).sum()))
     flagged = bank["is_fraud_bank_view"]
     if "label_rule_id" not in truth:
-        f.rows(TRUTH, "T3 flow without campaign is LEGIT", ~tagged & ~good, ids)
+        if ctx.labelled:
+            f.skip(TRUTH, "T3 flow without campaign is LEGIT", "labels of the imported log are not published here")
+        else:
+            f.rows(TRUTH, "T3 flow without campaign is LEGIT", ~tagged & ~good, ids)
         f.skip(TRUTH, "T22 rule per flow", "label_rule_id is not published under this profile")
         return
     rule = truth["label_rule_id"]
@@ -74,16 +77,20 @@ def check_truth(ctx: Context, tally: Tally, flows: Columns, truth: Columns, bank
     want = by_pattern[flows["fraud_pattern_type"]]
     want = np.where(tagged, want, ctx.code("truth_rule", "RULE_NONE_NO_OVERLAY"))
     want = np.where(~tagged & odd, ctx.code("truth_rule", "RULE_OVERLAY_ANOMALY_NO_CAMPAIGN"), want)
+    pinned = flows["pinned_label"] >= 0
+    want = np.where(pinned, ctx.code("truth_rule", "RULE_PINNED_LABEL"), want)
     f.rows(TRUTH, "T22 rule is that of the pattern", rule != want, ids)
-    f.rows(TRUTH, "T3 flow without campaign or anomaly is LEGIT", ~tagged & ~odd & ~good, ids)
+    f.rows(TRUTH, "T3 flow without campaign or anomaly is LEGIT", ~tagged & ~odd & ~good & ~pinned, ids)
+    f.rows(TRUTH, "label as the imported log's", pinned & (tagged | (label != flows["pinned_label"])), ids)
     subtype = ctx.code("campaign_type", "NONE")
     f.rows(TRUTH, "subtype is the pattern", tagged & (truth["truth_subtype"] != flows["fraud_pattern_type"]), ids)
-    f.rows(TRUTH, "LEGIT has no subtype", good != (truth["truth_subtype"] == subtype), ids)
+    f.rows(TRUTH, "LEGIT has no subtype", (good | pinned) != (truth["truth_subtype"] == subtype), ids)
     for name in ("campaign_id", "incident_id"):
         f.rows(TRUTH, f"{name} as on the flow", truth[name] != flows[name], ids)
     f.rows(TRUTH, "class as on the flow", tagged & (truth["fraud_class"] != flows["fraud_class"]), ids)
     source = np.where(tagged, ctx.code("pattern_source", "CAMPAIGN"), ctx.code("pattern_source", "NONE"))
-    f.rows(TRUTH, "pattern_source", (tagged | good) & (truth["pattern_source"] != source), ids)
+    source = np.where(pinned, ctx.code("pattern_source", "IMPORTED"), source)
+    f.rows(TRUTH, "pattern_source", (tagged | good | pinned) & (truth["pattern_source"] != source), ids)
     f.rows(TRUTH, "never_reported only on bad flows", truth["never_reported"] & good, ids)
     f.rows(TRUTH, "false_positive only on LEGIT flows", truth["false_positive"] & ~good, ids)
     missed = good & (flows["alerted"] | flagged) & ~truth["false_positive"]

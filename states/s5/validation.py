@@ -174,6 +174,7 @@ def _scenario(
         campaigns=book,
         first_shard=(*(part_shards(spec.shards, p).start for p in range(spec.parts)), spec.shards),
         redo_us=base["redo_us"],
+        labelled="labels" in world.manifest,
     )
     total = Tally(findings, upstream.rows)
     for tally in executor.map(scan_part, [(ctx, p) for p in range(spec.parts)]):

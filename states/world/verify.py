@@ -71,6 +71,8 @@ REFERENCES = (
     (ARRIVALS, "home_city_id", "cities_1B"),
     (ARRIVALS, "city_id", "cities_1B"),
     (ARRIVALS, "pinned_instrument_id", "s3_instrument_base_6A"),
+    (ARRIVALS, "pinned_device_id", "s4_device_base_6A"),
+    (ARRIVALS, "pinned_ip_id", "s4_ip_base_6A"),
 )
 
 

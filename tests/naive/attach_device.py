@@ -59,7 +59,7 @@ def attach_device(rows, party, devices, priors, streams, evidence, out):
         if present:
             u = draw(streams.keys, 10, (a.first + i) * int(streams.slots[10]), evidence)
             used, rest = split_remap(u, prior.terminal[channel])
-            if used:
+            if used and not a.pinned_device[i] and not a.pinned_ip[i]:
                 at = till(d, a.merchant[i], a.city[i], rest)
         terminal = device = ip = 0
         if at is not None:
@@ -67,8 +67,9 @@ def attach_device(rows, party, devices, priors, streams, evidence, out):
         elif owner:
             family = d.family[owner - 1]
             own = (prior.primary[family][channel], prior.role)
-            device = customer_device(d, owner, a.ts[i], present, own, u_device)
-            ip = customer_address(d, device, prior.group[family][channel], prior.typical[family][channel], u_ip)
+            device = a.pinned_device[i] or customer_device(d, owner, a.ts[i], present, own, u_device)
+            weight, typical = prior.group[family][channel], prior.typical[family][channel]
+            ip = a.pinned_ip[i] or customer_address(d, device, weight, typical, u_ip)
         out.device[i], out.ip[i], out.terminal[i] = device, ip, terminal
         if (device == 0 or ip == 0) and first < 0:
             first = i

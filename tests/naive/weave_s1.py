@@ -240,10 +240,11 @@ class Devices:
         """Device, address and terminal (or None) of an arrival."""
         (u_device,), (u_ip,) = draws.step("ATTACH_DEVICE", a), draws.step("ATTACH_IP", a)
         terminal = self.terminal(a, ordinal, draws) if a["channel_group"] in TILLS else None
-        if terminal:
+        device_id, ip_id = a["pinned_device_id"], a["pinned_ip_id"]
+        if terminal and not device_id and not ip_id:
             return terminal["device_id"], terminal["ip_id"], terminal["terminal_id"]
-        device_id = self.customer_device(a, party, family, u_device)
-        return device_id, self.customer_address(a, device_id, family, u_ip), None
+        device_id = device_id or self.customer_device(a, party, family, u_device)
+        return device_id, ip_id or self.customer_address(a, device_id, family, u_ip), None
 
 
 def attach_all(world, manifest, policies, enums, draws):

@@ -104,6 +104,7 @@ class Shard:
         f["channel_group"] = [self.channels[i] for i in first]
         f["arrival_count"] = out.size[:count]
         f["is_pinned"] = [rows.pinned[i] for i in first]
+        f["pinned_label"] = [a["pinned_label"][i] for i in first]
         pairs = zip(self.goodwill, first, strict=True)
         self.credit = [bool(g or (rows.pinned[i] and a["pinned_is_credit"][i])) for g, i in pairs]
         self.pinned_amount = [(a["pinned_amount_minor"][i] or 0) if rows.pinned[i] else 0 for i in first]

@@ -57,7 +57,7 @@ def may_tag(plan, template, flow):
         return False
     if template["mode"] not in ("DISPUTE", "REFUND"):
         return True
-    settled = flow.flow_outcome == "AUTH_SETTLED" and flow.cleared_minor > 0
+    settled = flow.flow_outcome == "AUTH_SETTLED" and flow.cleared_minor > 0 and flow.pinned_label is None
     return settled and (template["mode"] == "DISPUTE" or (flow.refunded_minor == 0 and not flow.is_pinned))
 
 
@@ -240,6 +240,7 @@ def new_flow(scripts, r):
         series_key=None,
         arrival_count=0,
         is_pinned=False,
+        pinned_label=None,
         origin_flow_id=None,
         origin_type="PURE_FRAUD_FLOW",
         mutation_flags=0,

@@ -138,7 +138,19 @@ def match_truth(bank, flows):
         matches,
     )
     assert matches == [1] * len(flows), "rules of truth are no partition"
-    return [listed[place] for place in places]
+    return [pinned_truth(f) if f.pinned_label else listed[place] for f, place in zip(flows, places, strict=True)]
+
+
+def bad_credit(flow):
+    """Whether a credit of an imported log is labelled bad: its refund is the act."""
+    return flow.flow_type == "CARD_CREDIT" and flow.pinned_label in ("FRAUD", "ABUSE")
+
+
+def pinned_truth(flow):
+    """What a label of an imported log makes of its flow."""
+    assert flow.campaign_id is None, "a campaign tagged a labelled flow"
+    found = {"rule": "RULE_PINNED_LABEL", "label": flow.pinned_label, "source": "IMPORTED"}
+    return found | {"subtype": "NONE", "class": "NONE"}
 
 
 def screen(bank, flow):
@@ -393,7 +405,7 @@ def event_table(bank, flows, events):
     for f in flows:
         bits = 1 * f.truth["is_fraud_truth"] + 2 * f.bank["is_fraud_bank_view"]
         bits += 4 * (f.bank["detection_ts_utc"] is not None) + 8 * (f.bank["case_id"] is not None)
-        state.append(bits + (16 if f.mutation_flags & 64 else 0))
+        state.append(bits + (16 if f.mutation_flags & 64 or bad_credit(f) else 0))
     marks = SimpleNamespace(
         state=state,
         detected=[f.bank["detection_ts_utc"] or 0 for f in flows],
@@ -403,7 +415,9 @@ def event_table(bank, flows, events):
     columns = SimpleNamespace(
         flow=[place[i] for i in events["flow_id"]],
         kind=bank.codes("event_type", events["event_type"]),
-        changed=events["is_fraud_event"],
+        changed=[
+            e or bad_credit(flows[place[i]]) for i, e in zip(events["flow_id"], events["is_fraud_event"], strict=True)
+        ],
         ts=events["ts_utc"],
     )
     n, windows = len(columns.flow), bank.policy["event_windows"]

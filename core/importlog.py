@@ -432,4 +432,14 @@ def read_log(
             where=path,
             action="correct the log or the map, or allow more with --max-bad-rows",
         )
-    return reader.rows()
+    rows = reader.rows()
+    if not len(rows):
+        raise DataError(
+            "WORLD",
+            "IMPORT_EMPTY",
+            what="the log has no usable row",
+            found=f"{reader.bad_rows} unusable rows",
+            expected="at least one row",
+            where=path,
+        )
+    return rows

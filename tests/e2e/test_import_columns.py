@@ -19,6 +19,8 @@ import pytest
 import yaml
 
 from e2e.conftest import Woven, cli, weave
+from fraudloom.contracts_api import load_contracts
+from fraudloom.policies_api import load_pack
 
 pytestmark = pytest.mark.xdist_group("e2e-import-columns")
 
@@ -76,8 +78,10 @@ def written() -> list[Row]:
     return rows
 
 
-def imported(folder: Path, rows: list[Row], name: str = "log.csv.gz", **changed: Any) -> Path:
-    """A world from the rows; `changed` replaces sections of the map."""
+def imported(
+    folder: Path, rows: list[Row], name: str = "log.csv.gz", words: tuple[object, ...] = (), **changed: Any
+) -> Path:
+    """A world from the rows; `words`: further options; `changed` replaces sections of the map."""
     if name.endswith(".parquet"):
         columns = {k: [r[k] or None for r in rows] for k in rows[0]}
         whole = {k: [None if v is None else int(v) for v in columns[k]] for k in ("value", "category", "pan")}
@@ -89,7 +93,7 @@ def imported(folder: Path, rows: list[Row], name: str = "log.csv.gz", **changed:
             writer.writeheader()
             writer.writerows(rows)
     (folder / "map.yaml").write_text(yaml.safe_dump({**MAP, **changed}), "utf-8")
-    cli("world", "import", folder / name, "--map", folder / "map.yaml", "--out", folder / "world")
+    cli("world", "import", folder / name, "--map", folder / "map.yaml", "--out", folder / "world", *words)
     return folder / "world"
 
 
@@ -281,3 +285,33 @@ def test_wall_time_of_the_source(tmp_path: Path) -> None:
     ).to_arrow_table()
     at = {int(r["value"]): datetime.fromisoformat(r["at"]).replace(tzinfo=ZoneInfo("Europe/London")) for r in rows}
     assert {tuple(r.values()) for r in found.to_pylist()} == {(abs(v), ts, "America/New_York") for v, ts in at.items()}
+
+
+def test_a_skewed_log_is_woven(tmp_path: Path) -> None:
+    """Broken: a card with a fifth of the rows, more than a shard's target, does not go through a run."""
+    rows = [
+        {
+            "at": f"2024-03-{1 + i % 28:02d}T{i % 24:02d}:{i * 13 % 60:02d}:{i * 7 % 60:02d}",
+            "shop": f"Shop {i * i % 83}",
+            "pan": "hot" if i % 5 == 0 else f"{i * 31 % 997}",
+            "value": str(100 + i * 17 % 9000),
+        }
+        for i in range(12_000)
+    ]
+    columns = {k: v for k, v in MAP["columns"].items() if k in ("timestamp", "merchant", "card", "amount")}
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    doc = dict(load_pack("world", load_contracts()).doc("world_policy"))
+    doc["sizes"] = {**doc["sizes"], "shard_target_arrivals": 2000, "shards_from_arrivals": 4000}
+    (folder / "world_policy.yaml").write_text(yaml.safe_dump(doc, sort_keys=False), "utf-8")
+    (folder / "pack.yaml").write_text("name: small\nprofile: full\ndescription: small shards\n", "utf-8")
+    world = imported(tmp_path, rows, words=("--policy", folder), columns=columns)
+    woven = weave(world, tmp_path / "runs")
+    assert (woven.result["verdict"], woven.result["shards"], woven.result["arrivals"]) == ("PASS", 8, 12_000)
+    flows = woven.folder("s2_flow_anchor_baseline_6B")
+    cards = world / "data/layer3/6A/s3_instrument_base_6A"
+    found = duckdb.execute(
+        f"SELECT count(*) FROM '{flows}/**/*.parquet' f JOIN '{cards}/**/*.parquet' c USING (instrument_id) "
+        "WHERE c.external_ref = 'hot'"
+    ).fetchone()
+    assert found == (2_400,)

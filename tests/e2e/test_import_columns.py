@@ -269,7 +269,7 @@ def test_parquet_gives_the_same_arrivals(logged: tuple[list[Row], Path, Woven], 
         "LEFT JOIN '{0}/layer3/6A/s4_ip_base_6A/**/*.parquet' a ON a.ip_id = pinned_ip_id ORDER BY ALL"
     )
     query = query.replace("city_id", "r.city_id").replace("channel_group", "r.channel_group")
-    both = [duckdb.sql(query.format(w / "data")).to_arrow_table().to_pylist() for w in (world, other)]
+    both = [duckdb.connect().sql(query.format(w / "data")).to_arrow_table().to_pylist() for w in (world, other)]
     assert len(both[0]) == len(rows)
     assert both[0] == both[1]
 
@@ -279,10 +279,14 @@ def test_wall_time_of_the_source(tmp_path: Path) -> None:
     rows = [r for r in written()[:40] if r["clock"] == "America/New_York"]
     assert rows
     world = imported(tmp_path, rows, source={**MAP["source"], "wall_time": "source"})
-    found = duckdb.sql(
-        "SELECT pinned_amount_minor, ts_utc, zone_representation "
-        f"FROM '{world}/data/layer2/5B/arrival_events/**/*.parquet'"
-    ).to_arrow_table()
+    found = (
+        duckdb.connect()
+        .sql(
+            "SELECT pinned_amount_minor, ts_utc, zone_representation "
+            f"FROM '{world}/data/layer2/5B/arrival_events/**/*.parquet'"
+        )
+        .to_arrow_table()
+    )
     at = {int(r["value"]): datetime.fromisoformat(r["at"]).replace(tzinfo=ZoneInfo("Europe/London")) for r in rows}
     assert {tuple(r.values()) for r in found.to_pylist()} == {(abs(v), ts, "America/New_York") for v, ts in at.items()}
 

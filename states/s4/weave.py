@@ -103,8 +103,8 @@ def truth_columns(plan: S4Plan, flows: Rows, rule: Array) -> Columns:
 
 def event_columns(plan: S4Plan, flows: Rows, events: Rows, truth: Columns, bank: Columns) -> Columns:
     """s4_event_labels_6B, row by row with the events."""
-    # A labelled credit has no request: its bad act is the refund itself, which the overlay did not insert.
-    credit = (flows["pinned_label"] > 0) & (flows["flow_type"] == CARD_CREDIT)
+    # A labelled credit that is posted has no request: its bad act is the refund, which the overlay did not insert.
+    credit = (flows["pinned_label"] > 0) & (flows["flow_type"] == CARD_CREDIT) & (flows["refunded_minor"] > 0)
     row = event_rows(flows, events)
     state = truth["is_fraud_truth"] * np.uint8(FLOW_FRAUD)
     for flag, bit in (

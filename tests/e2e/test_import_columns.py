@@ -203,6 +203,23 @@ def test_labels_are_the_truth(pairs: list[tuple[Row, dict[str, Any]]]) -> None:
     assert all(flow["pinned_label"] is None and flow["label_rule_id"] != "RULE_PINNED_LABEL" for flow in rest)
 
 
+def test_labels_are_the_truth_of_the_two_event_pack(logged: tuple[list[Row], Path, Woven], tmp_path: Path) -> None:
+    """Broken: labels are lost, or fail the run, in a pack that publishes `core` columns and settles nothing."""
+    rows, world, _ = logged
+    woven = weave(world, tmp_path, "--policies", "two-event")
+    assert woven.result["verdict"] == "PASS"
+    folders = [woven.folder(d) for d in ("s3_flow_anchor_with_fraud_6B", "s4_flow_truth_labels_6B")]
+    found = duckdb.execute(
+        f"SELECT round(amount * 100)::INT, fraud_label FROM '{folders[0]}/**/*.parquet' f "
+        f"JOIN '{folders[1]}/**/*.parquet' t ON t.flow_id = f.flow_id WHERE arrival_seq IS NOT NULL"
+    ).fetchall()
+    labels = {str(value): label for value, label in found}
+    words = {"0": "LEGIT", "false": "LEGIT", "1": "FRAUD", "ABUSE": "ABUSE"}
+    assert len(found) == len(rows)
+    for row in rows:
+        assert not row["bad"] or labels[row["value"].lstrip("-")] == words[row["bad"]]
+
+
 def test_empty_cells_are_made(pairs: list[tuple[Row, dict[str, Any]]]) -> None:
     """Broken: an empty cell stops the import, or is not made by the rule that the manifest tells."""
     category = {row["shop"]: row["category"] for row, _ in reversed(pairs) if row["category"]}

@@ -143,7 +143,7 @@ def match_truth(bank, flows):
 
 def bad_credit(flow):
     """Whether a credit of an imported log is labelled bad: its refund is the act."""
-    return flow.flow_type == "CARD_CREDIT" and flow.pinned_label in ("FRAUD", "ABUSE")
+    return flow.flow_type == "CARD_CREDIT" and flow.pinned_label in ("FRAUD", "ABUSE") and flow.refunded_minor > 0
 
 
 def pinned_truth(flow):

@@ -14,6 +14,7 @@ from fraudloom.cli_data import contracts_app, policies_app
 from fraudloom.cli_perf import perf_app
 from fraudloom.cli_run import run_command
 from fraudloom.cli_runs import runs_app
+from fraudloom.cli_score import score_command
 from fraudloom.cli_world import world_app
 
 EPILOG = """\
@@ -37,6 +38,7 @@ app.add_typer(policies_app, name="policies", help="Check and show policy packs."
 app.add_typer(runs_app, name="runs", help="List and show runs.")
 app.add_typer(perf_app, name="perf", help="Measure.")
 app.command("run", epilog=EPILOG)(run_command)
+app.command("score", epilog=EPILOG)(score_command)
 
 
 def _version(wanted: bool) -> None:

@@ -53,7 +53,7 @@ def runs_show(
     """Show one run: receipt, states, datasets."""
     from fraudloom.receipts import SEAL
 
-    run = _find(run_id, runs_root)
+    run = find_run(run_id, runs_root)
     seal: dict[str, Any] = json.loads((run.root / SEAL).read_text("utf-8")) if run.sealed else {}
     report: list[dict[str, Any]] = [
         json.loads(line)
@@ -75,7 +75,8 @@ def runs_show(
         say(f"  {dataset:<34}{s['rows']:>14,} rows {s['parts']:>4} parts {s['bytes']:>14,} bytes")
 
 
-def _find(run_id: str | None, runs_root: Path) -> Any:
+def find_run(run_id: str | None, runs_root: Path) -> Any:
+    """The run of that id below the runs root, or in that folder; the latest without one. UsageError when there is none."""
     from fraudloom.receipts import RECEIPT, RunFolder, find_runs
 
     for folder in (runs_root / (run_id or ""), Path(run_id or "")) if run_id else ():

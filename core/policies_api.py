@@ -20,7 +20,7 @@ from fraudloom.contracts_api import Contracts
 from fraudloom.errors import PolicyError
 
 MAX_BYTES = 1 << 20
-VALIDATION_POLICIES = ("segment_validation_policy_6B",)
+VALIDATION_POLICIES = ("segment_validation_policy_6B", "realism_gates_6B")
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -39,6 +39,7 @@ POLICIES = {
     "case_policy_6B": "6B.S4",
     "label_rng_policy_6B": "6B.S4",
     "segment_validation_policy_6B": "6B.S5",
+    "realism_gates_6B": "6B.S5",
 }
 HEAD = "# Written by tests/tools/make_contracts.py from contracts/dictionary; `fraudloom contracts check` compares.\n"
 

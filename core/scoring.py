@@ -1,0 +1,109 @@
+"""Scoring a sealed run: its published tables and its world through the realism gates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fraudloom.contracts_api import Contracts
+from fraudloom.errors import PolicyError, SealError, UsageError
+from fraudloom.policies_api import Pack, load_pack
+from fraudloom.pool import Stop, run_all, worker_count
+from fraudloom.progress import Progress
+from fraudloom.receipts import SEAL, RunFolder
+
+if TYPE_CHECKING:
+    from fraudloom.states.score import Report
+
+POLICY = "realism_gates_6B"
+
+
+def _pack(run: RunFolder, named: str | None, contracts: Contracts) -> Pack:
+    """The pack whose gates count: the one named, else the run's own, by the name in its receipt."""
+    try:
+        return load_pack(named or str(run.receipt.get("policies")), contracts)
+    except PolicyError as e:
+        if named is not None or e.code != "PACK_UNKNOWN":
+            raise
+        raise UsageError(
+            "SCORE",
+            "PACK_UNKNOWN",
+            what="the run's policy pack does not ship with fraudloom",
+            found=run.receipt.get("policies"),
+            expected=e.expected,
+            action="name the folder of its pack with --policies",
+        ) from None
+
+
+def _seal(run: RunFolder) -> Mapping[str, Any]:
+    if not run.sealed:
+        raise SealError(
+            "SCORE",
+            "NOT_SEALED",
+            what="the run is not sealed: no PASS, no read",
+            found=run.status(),
+            where=run.root,
+            action="finish it with `fraudloom run`, and see `fraudloom runs show`",
+        )
+    seal: Mapping[str, Any] = json.loads((run.root / SEAL).read_text("utf-8"))
+    return seal
+
+
+def score_run(
+    run: RunFolder,
+    contracts: Contracts,
+    *,
+    world: Path | None = None,
+    policies: str | None = None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], Report]:
+    """Score a sealed run. Returns (plain data of the whole report, the report).
+
+    Raises SealError when the run is not sealed or the world is another one, DataError when a table cannot be decoded,
+    UsageError when the pack of the run is not known. A table that is missing is no error: its gates fail for want of
+    evidence.
+    """
+    from fraudloom.states import score
+
+    seal = _seal(run)
+    pack = _pack(run, policies, contracts)
+    plan = score.compile_plan(pack.doc(POLICY))
+    axes = run.receipt["axes"]
+    world_root = world or Path(str(run.receipt["world_root"]))
+    facts = score.read_world(world_root, str(axes["manifest_fingerprint"]), axes["scenarios"], contracts)
+    surfaces = score.Surfaces.find(run.root, (e["path"] for e in seal["files"]), contracts)
+    sharing = score.Sharing(facts.devices, facts.addresses, facts.accounts)
+    ctx = score.Context(surfaces, facts, plan, sharing)
+    tasks = score.scan_tasks(surfaces)
+    total, stop = score.Tally(ctx.sizes), Stop()
+    with (progress or Progress(quiet=True)).task("score", len(tasks), "parts") as bar:
+
+        def scan(task: tuple[str, int]) -> None:
+            stop.check()
+            tally = score.scan_part((ctx, task))
+            total.merge_locked(tally)
+            bar.advance(1)
+
+        with ThreadPoolExecutor(worker_count(workers)) as executor:
+            run_all(executor, scan, tasks, stop)
+    figures = score.measure(score.Evidence(plan, surfaces, total, sharing))
+    report = score.judge(plan, figures, facts.arrivals, facts.imported)
+    value = {
+        "run_id": run.run_id,
+        "run_root": str(run.root),
+        "world_root": str(world_root),
+        "axes": axes,
+        "profile": run.receipt.get("profile"),
+        "policies": pack.name,
+        "arrivals": facts.arrivals,
+        "verdict": report.verdict,
+        "passed": report.passed,
+        "not_applicable": report.why_not_applicable or None,
+        "routing": report.routing(),
+        "gates": [g.as_json() for g in report.gates],
+    }
+    return value, report

@@ -1,0 +1,160 @@
+"""Which published tables are there, with which columns, and what the sealed world says about merchants and payers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fraudloom.contracts_api import Contracts
+from fraudloom.errors import DataError, SealError
+from fraudloom.states.world import load_world
+from fraudloom.tables import Columns, read_table
+
+ARRIVALS, SESSIONS = "s1_arrival_entities_6B", "s1_session_index_6B"
+BASE_FLOWS, BASE_EVENTS = "s2_flow_anchor_baseline_6B", "s2_event_stream_baseline_6B"
+CATALOGUE, FLOWS = "s3_campaign_catalogue_6B", "s3_flow_anchor_with_fraud_6B"
+TRUTH, BANK, CASES = "s4_flow_truth_labels_6B", "s4_flow_bank_view_6B", "s4_case_timeline_6B"
+READ = (ARRIVALS, SESSIONS, BASE_FLOWS, BASE_EVENTS, CATALOGUE, FLOWS, TRUTH, BANK, CASES)
+I64 = npt.NDArray[np.int64]
+Task = tuple[str, int]
+_PART = re.compile(r"scenario_id=([^/]+)/(?:part-(\d+)|[^/]+)\.parquet$")
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Files by dataset and (scenario, part), columns by dataset, and why a dataset cannot be read whole."""
+
+    contracts: Contracts
+    files: Mapping[str, Mapping[Task, Path]]
+    columns: Mapping[str, frozenset[str]]
+    missing: Mapping[str, str]
+
+    @classmethod
+    def find(cls, root: Path, published: Iterable[str], contracts: Contracts) -> Surfaces:
+        """Surfaces of a run; `published`: paths of its files relative to the run, as the seal's index names them."""
+        files: dict[str, dict[Task, Path]] = {name: {} for name in READ}
+        for path in published:
+            name = next(iter(path.split("/")[3:4]), "")
+            place = _PART.search(path)
+            if name in files and place:
+                files[name][place[1], int(place[2] or 0)] = root / path
+        columns, missing = {}, {}
+        for name, parts in files.items():
+            gone = [p for p in parts.values() if not p.is_file()]
+            if not parts or gone:
+                missing[name] = f"{name}: {gone[0].name} is missing" if gone else f"{name} is not published"
+                continue
+            columns[name] = frozenset(_names(parts[min(parts)], name))
+        return cls(contracts, files, columns, missing)
+
+    def has(self, dataset: str, *columns: str) -> bool:
+        """Whether a dataset is whole and has all these columns."""
+        return dataset not in self.missing and self.columns[dataset] >= set(columns)
+
+    def why_not(self, datasets: Iterable[str]) -> str:
+        """The first reason why one of the datasets cannot be read; empty when all can."""
+        return next((self.missing[d] for d in datasets if d in self.missing), "")
+
+    def read(self, dataset: str, columns: Iterable[str] | None = None) -> Columns:
+        """All rows of a dataset."""
+        paths = [self.files[dataset][task] for task in sorted(self.files[dataset])]
+        return read_table(paths, self.contracts.dataset(dataset), None if columns is None else tuple(columns))
+
+
+def _names(path: Path, dataset: str) -> list[str]:
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as e:
+        raise DataError(
+            "SCORE",
+            "PART_UNREADABLE",
+            what=f"a part of {dataset} is not a whole Parquet file",
+            found=str(e).splitlines()[0],
+            where=path,
+            action="restore the file, or run again",
+        ) from None
+
+
+@dataclass(frozen=True)
+class WorldFacts:
+    """What the scorer takes from the sealed world. Arrays by id (place 0 unused): class and currency of a merchant, home
+    zone of a party; decimals and reference value by currency code; and how many entities there are."""
+
+    imported: bool
+    arrivals: int
+    merchant_class: npt.NDArray[np.int8]
+    merchant_currency: npt.NDArray[np.int8]
+    party_zone: npt.NDArray[np.int8]
+    minor_units: npt.NDArray[np.float64]
+    ref_scale: npt.NDArray[np.float64]
+    devices: int
+    addresses: int
+    accounts: int
+
+    def of(self, table: npt.NDArray[Any], ids: I64, what: str) -> npt.NDArray[Any]:
+        """Values of int64[n] ids; DataError when the world has no such id."""
+        check_ids(ids, len(table) - 1, what)
+        return table[ids]
+
+
+def check_ids(ids: I64, n: int, what: str) -> None:
+    """DataError unless every id lies in 1..n."""
+    if len(ids) and not (0 < int(ids.min()) and int(ids.max()) <= n):
+        raise DataError(
+            "SCORE",
+            "ENTITY_UNKNOWN",
+            what=f"a {what} that the world does not have",
+            found=f"{int(ids.min())} to {int(ids.max())}",
+            expected=f"1 to {n}",
+            action="name the world that the run was woven from with --world",
+        )
+
+
+def _by_id(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.concatenate([values[:1] * 0, values]) if len(values) else np.zeros(1, values.dtype)
+
+
+def read_world(root: Path, fingerprint: str, scenarios: Iterable[str], contracts: Contracts) -> WorldFacts:
+    """Facts of the world of a run. SealError when there is none, or when it is another one."""
+    world = load_world(root, contracts)
+    if world.fingerprint != fingerprint:
+        raise SealError(
+            "SCORE",
+            "WORLD_OTHER",
+            what="the run was woven from another world",
+            found=world.fingerprint,
+            expected=fingerprint,
+            where=root,
+            action="name the run's world with --world",
+        )
+
+    def table(name: str, *columns: str) -> Columns:
+        return read_table(world.files[name], contracts.dataset(name), columns)
+
+    merchants = table("merchants_1A", "currency")
+    classes = table("merchant_class_profile_5A", "primary_demand_class")
+    fx = table("fx_rates_3A", "decimals", "ref_per_major")
+    cities, parties = table("cities_1B", "tzid"), table("s1_party_base_6A", "city_id")
+    minor = np.array([float(10 ** int(k)) for k in fx["decimals"]])
+    rows: Mapping[str, int] = world.manifest["rows"]
+    return WorldFacts(
+        imported=str(world.manifest["origin"]) == "imported",
+        arrivals=sum(world.n_arrivals(s) for s in scenarios),
+        merchant_class=_by_id(classes["primary_demand_class"]),
+        merchant_currency=_by_id(merchants["currency"]),
+        party_zone=_by_id(cities["tzid"][parties["city_id"] - 1]),
+        minor_units=minor,
+        # As laws/s2.md, section 3: reference cents of a minor unit.
+        ref_scale=fx["ref_per_major"] * 100.0 / minor,
+        devices=int(rows["s4_device_base_6A"]),
+        addresses=int(rows["s4_ip_base_6A"]),
+        accounts=int(rows["s2_account_base_6A"]),
+    )

@@ -76,7 +76,7 @@ def runs_show(
 
 
 def find_run(run_id: str | None, runs_root: Path) -> Any:
-    """The run of that id below the runs root, or in that folder; the latest without one. UsageError when there is none."""
+    """The run of that id, or in that folder; without one the latest below the runs root. UsageError if none."""
     from fraudloom.receipts import RECEIPT, RunFolder, find_runs
 
     for folder in (runs_root / (run_id or ""), Path(run_id or "")) if run_id else ():

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -23,6 +22,8 @@ WORDS = {
     "NOT_APPLICABLE": ("n/a", "dim"),
     "NOT_PUBLISHED": ("-", "dim"),
 }
+#: Narrower terminals get columns closer together.
+WIDE = 96
 VERDICTS = {
     "PASS_BPLUS": "every gate passes B+",
     "PASS_B": "every gate passes B",
@@ -46,26 +47,31 @@ def chance(p: float | None) -> str:
 
 
 def _measure_name(r: MeasureResult) -> str:
-    return r.measure.name.replace("_", " ").replace("cramers v", "Cramer's V").replace("cohen d", "Cohen's d")
+    return (
+        r.measure.name.replace("_", " ")
+        .replace("cramers v", "Cramer's V")
+        .replace("cohen d", "Cohen's d")
+        .replace("ks dist", "KS dist")
+    )
 
 
 def _word(status: str) -> Text:
     return Text(*WORDS[status])
 
 
-def _table(report: Report) -> Table:
+def _table(report: Report, width: int) -> Table:
     table = Table(
         Column("gate", no_wrap=True),
         Column("class", no_wrap=True),
-        Column("metric", ratio=1, min_width=20),
+        Column("metric", ratio=1),
         Column("found", justify="right", no_wrap=True),
         Column("B", no_wrap=True),
         Column("B+", no_wrap=True),
         Column("verdict", no_wrap=True),
-        Column("owner", no_wrap=True),
+        Column("owner", min_width=5),
         box=SIMPLE_HEAD,
         expand=True,
-        padding=(0, 1, 0, 0),
+        padding=(0, 1 if width >= WIDE else 0, 0, 0),
         pad_edge=False,
     )
     for g in report.gates:
@@ -127,14 +133,15 @@ def show(value: Mapping[str, Any], report: Report, console: Console | None = Non
     out = console or Console()
     head = f"{value['run_id']}  {value['arrivals']:,} arrivals, gates of pack {value['policies']}"
     out.print(head, markup=False, highlight=False)
-    out.print(_table(report))
+    out.print(_table(report, out.width))
     for remark in remarks(report):
         out.print(f"note  {remark}", style="dim", markup=False, highlight=False)
     for g in report.failures:
         title = Text.assemble((f"{g.gate.id} fails", "bold red"), f"  {' and '.join(g.owners)} must move")
-        body = Group(Text(f"found  {_notes(g)}"), Text(f"do     {g.gate.move}"))
-        out.print(title)
-        out.print(Padding(body, (0, 0, 0, 2)))
+        body = Table.grid(padding=(0, 2, 0, 0))
+        body.add_row("  found", Text(_notes(g)))
+        body.add_row("  do", Text(g.gate.move))
+        out.print(title, body, sep="\n")
     out.print(Text(summary(value, report), style="bold green" if report.passed else "bold red"))
 
 
@@ -154,7 +161,8 @@ def markdown(value: Mapping[str, Any], report: Report) -> str:
     ]
     lines += [f"- {remark}" for remark in remarks(report)]
     lines += [""] if remarks(report) else []
-    lines += ["| gate | class | metric | found | B | B+ | verdict | owner | note |", "|---|---|---|---|---|---|---|---|---|"]
+    heads = ("gate", "class", "metric", "found", "B", "B+", "verdict", "owner", "note")
+    lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for g in report.gates:
         for k, r in enumerate(g.measures):
             metric = g.gate.metric if len(g.measures) == 1 else f"{g.gate.metric}: {_measure_name(r)}"

@@ -41,7 +41,7 @@ class MeasureResult:
 
 @dataclass(frozen=True)
 class GateResult:
-    """One gate: its figures and what comes of them. `owners`: who must move, for T21 those of the branches that fail."""
+    """One gate: its figures and what comes of them. `owners`: who must move; for T21, those of branches that fail."""
 
     gate: Gate
     measures: tuple[MeasureResult, ...]
@@ -99,9 +99,9 @@ def _status(m: Measure, found: Found) -> str:
         return UNPUBLISHED if found.unpublished else INSUFFICIENT
     if m.p_max is not None and (found.p is None or found.p > m.p_max):
         return FAIL
-    if not m.b.hold(found.value):
-        return FAIL
-    return B_PLUS if m.b_plus.hold(found.value) else B
+    if m.b_plus.hold(found.value):
+        return B_PLUS
+    return B if m.b.hold(found.value) else FAIL
 
 
 def _gate(gate: Gate, figures: Figures, applies: bool) -> GateResult:
@@ -117,9 +117,7 @@ def _branches(gate: Gate, done: Mapping[str, GateResult], applies: bool) -> Gate
     at_b = [name for name, told in worst.items() if all(s in PASSED for s in told)]
     at_plus = [name for name, told in worst.items() if all(s == B_PLUS for s in told)]
     m = gate.measures[0]
-    status = FAIL
-    if m.b.hold(len(at_b)):
-        status = B_PLUS if m.b_plus.hold(len(at_plus)) else B
+    status = B_PLUS if m.b_plus.hold(len(at_plus)) else B if m.b.hold(len(at_b)) else FAIL
     failing = [g for name, gates in BRANCHES.items() if name not in at_b for g in gates if done[g].failed]
     owners = sorted({o for g in failing for o in done[g].owners}) or list(gate.owners)
     note = f"pass B: {', '.join(at_b) or 'none'}; pass B+: {', '.join(at_plus) or 'none'}"
@@ -134,8 +132,10 @@ def _told(result: GateResult) -> str:
 
 
 def judge(plan: GatePlan, figures: Mapping[str, Figures], arrivals: int, imported: bool) -> Report:
-    """Read the figures of `measure` against the policy. Realism gates apply from the policy's number of arrivals on, and
-    to imports if it says so; the others always."""
+    """Read the figures of `measure` against the policy.
+
+    Realism gates apply from the policy's number of arrivals on, and to imports if it says so; the others always.
+    """
     why = ""
     if imported and not plan.realism_of_imports:
         why = "the world is an imported log: realism gates do not apply"
@@ -145,9 +145,7 @@ def judge(plan: GatePlan, figures: Mapping[str, Figures], arrivals: int, importe
     for gate in plan.gates:
         if gate.id in figures:
             done[gate.id] = _gate(gate, figures[gate.id], gate.structure or not why)
-    results = tuple(
-        done[g.id] if g.id in done else _branches(g, done, g.structure or not why) for g in plan.gates
-    )
+    results = tuple(done[g.id] if g.id in done else _branches(g, done, g.structure or not why) for g in plan.gates)
     return Report(results, verdict_of(results), why)
 
 
@@ -160,4 +158,3 @@ def verdict_of(results: tuple[GateResult, ...]) -> str:
         return B
     hard = all(r.status in PASSED for r in told if r.gate.klass != "stretch")
     return "PASS_HARD_ONLY" if hard else "FAIL_REALISM"
-

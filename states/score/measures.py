@@ -303,8 +303,8 @@ def _t22(e: Evidence) -> Figures:
     if why or not e.tally.labels.sum():
         return {"collisions": Found(None, note=why or "no flows")}
     names = _templates(e)
-    rows = [(names.get(c, str(c)), label, int(n)) for c, x in e.tally.campaigns.items() for label, n in enumerate(x.labels)]
-    rows += [("", label, int(n)) for label, n in enumerate(e.tally.free_labels)]
+    by_name = [(names.get(c, str(c)), x.labels) for c, x in e.tally.campaigns.items()] + [("", e.tally.free_labels)]
+    rows = [(name, label, int(n)) for name, labels in by_name for label, n in enumerate(labels)]
     index = {name: k for k, name in enumerate(sorted({r[0] for r in rows}))}
     keys, outcomes, counts = np.array([(index[r[0]], r[1], r[2]) for r in rows if r[2]], np.int64).T
     note = "rules are not published: flows whose label is not that of their template"

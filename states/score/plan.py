@@ -38,9 +38,9 @@ class Bounds:
         return {name: value for name in SIGNS if (value := getattr(self, name)) is not None}
 
     def __str__(self) -> str:
-        """As people write it: `≥ 0.05`, `0.3 to 8`."""
+        """As people write it: `≥ 0.05`, `0.3-8`."""
         if self.min is not None and self.max is not None:
-            return f"{self.min:g}" if self.min == self.max else f"{self.min:g} to {self.max:g}"
+            return f"{self.min:g}" if self.min == self.max else f"{self.min:g}-{self.max:g}"
         return ", ".join(f"{SIGNS[name]} {value:g}" for name, value in self.as_json().items())
 
 
@@ -102,8 +102,8 @@ def _measures(gate: str, doc: Mapping[str, Any]) -> tuple[Measure, ...]:
     out = []
     for name, body in doc.items():
         p_max = body.get("p_max")
-        bounds = (_bounds(gate, name, body[level]) for level in ("b", "b_plus"))
-        out.append(Measure(str(name), *bounds, p_max=None if p_max is None else float(p_max)))
+        b, b_plus = (_bounds(gate, name, body.get(level, body["b"])) for level in ("b", "b_plus"))
+        out.append(Measure(str(name), b, b_plus, None if p_max is None else float(p_max)))
     return tuple(out)
 
 

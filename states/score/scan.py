@@ -55,8 +55,10 @@ def scan_tasks(surfaces: Surfaces) -> list[Task]:
 
 
 def pack_rule(pattern: Any, campaign: Any, anomaly: Any, rule: Any, label: Any) -> Any:
-    """A flow's full predicate and what matched, in one integer: rule * 64 + (pattern * 4 + campaign * 2 + anomaly), above
-    them the label."""
+    """A flow's full predicate and what matched, in one integer.
+
+    From the lowest bit: anomaly, campaign, pattern (4 bits), rule (10 bits), label.
+    """
     anomaly = np.where(campaign, False, anomaly)  # a campaign's rules do not ask for an anomaly
     predicate = pattern.astype(np.int64) * 4 + campaign * 2 + anomaly
     return (label.astype(np.int64) << 16) | (rule.astype(np.int64) << RULE_SHIFT) | predicate
@@ -104,7 +106,8 @@ class _Part:
             self.tally.amounts.add((currency.astype(np.int64) << AMOUNT_SHIFT) + minor)
 
     def latencies(self) -> None:
-        request, response = (self.ctx.surfaces.contracts.code("event_type", f"AUTH_{x}") for x in ("REQUEST", "RESPONSE"))
+        code = self.ctx.surfaces.contracts.code
+        request, response = code("event_type", "AUTH_REQUEST"), code("event_type", "AUTH_RESPONSE")
         for rows in self.groups(BASE_EVENTS, "flow_id", "event_seq", "event_type", "ts_utc"):
             asked = _by_flow(rows, rows["event_type"] == request)
             answered = _by_flow(rows, rows["event_type"] == response)
@@ -115,14 +118,13 @@ class _Part:
 
     def cases(self) -> None:
         for rows in self.groups(CASES, "case_id", "case_event_seq", "ts_utc"):
-            case, seq = rows["case_id"], rows["case_event_seq"]
+            case, seq, ts = rows["case_id"], rows["case_event_seq"], rows["ts_utc"]
             same = case[1:] == case[:-1]
             if (case[1:] < case[:-1]).any() or (same & (seq[1:] <= seq[:-1])).any():
                 order = np.lexsort((seq, case))
-                rows = {k: v[order] for k, v in rows.items()}
-                case = rows["case_id"]
+                case, ts = case[order], ts[order]
                 same = case[1:] == case[:-1]
-            gaps = np.diff(rows["ts_utc"])[same]
+            gaps = np.diff(ts)[same]
             behind = case[1:][same][gaps < 0]
             self.tally.add("cases", len(case) and 1 + int((~same).sum()))
             self.tally.add("gaps", len(gaps))

@@ -16,9 +16,9 @@ P_LEAST = 1e-12
 
 
 def association(table: npt.NDArray[Any]) -> tuple[float, float] | None:
-    """(Cramer's V, chi-square p) of a contingency table int64[r, c], empty rows and columns left out; None if one is left.
+    """(Cramer's V, chi-square p) of a contingency table int64[r, c]; p is at least `P_LEAST`.
 
-    p is at least `P_LEAST`.
+    Empty rows and columns are left out; None when fewer than two rows or columns are left.
     """
     table = table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0]
     least = min(table.shape) - 1
@@ -27,8 +27,8 @@ def association(table: npt.NDArray[Any]) -> tuple[float, float] | None:
     n = int(table.sum())
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     # chi2 = n * (sum of o^2 / (row * column) - 1); fsum, so that the order of summation does not show.
-    shares = [o * o / (r * c) for line, r in zip(table.tolist(), rows.tolist(), strict=True)
-              for o, c in zip(line, columns.tolist(), strict=True) if o]
+    cells = zip(table.ravel().tolist(), np.outer(rows, columns).ravel().tolist(), strict=True)
+    shares = [o * o / rc for o, rc in cells if o]
     excess = max(math.fsum([*shares, -1.0]), 0.0)
     return math.sqrt(excess / least), chi2_p(n * excess, (len(rows) - 1) * (len(columns) - 1))
 
@@ -61,7 +61,10 @@ def _moments(counts: Counts) -> tuple[int, int, int]:
 
 
 def cohen_d(a: Counts, b: Counts) -> float | None:
-    """Absolute difference of means over the pooled standard deviation; None with fewer than two on a side or no spread."""
+    """Absolute difference of means over the pooled standard deviation.
+
+    None with fewer than two on a side, or without spread.
+    """
     (n, s, q), (m, t, r) = _moments(a), _moments(b)
     if n < 2 or m < 2:
         return None

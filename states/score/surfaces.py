@@ -85,8 +85,11 @@ def _names(path: Path, dataset: str) -> list[str]:
 
 @dataclass(frozen=True)
 class WorldFacts:
-    """What the scorer takes from the sealed world. Arrays by id (place 0 unused): class and currency of a merchant, home
-    zone of a party; decimals and reference value by currency code; and how many entities there are."""
+    """What the scorer takes from the sealed world.
+
+    Arrays by id (place 0 unused): class and currency of a merchant, home zone of a party. By currency code: minor units
+    of a major one, reference cents of a minor one. And how many entities there are.
+    """
 
     imported: bool
     arrivals: int
@@ -107,7 +110,7 @@ class WorldFacts:
 
 def check_ids(ids: I64, n: int, what: str) -> None:
     """DataError unless every id lies in 1..n."""
-    if len(ids) and not (0 < int(ids.min()) and int(ids.max()) <= n):
+    if len(ids) and (int(ids.min()) < 1 or int(ids.max()) > n):
         raise DataError(
             "SCORE",
             "ENTITY_UNKNOWN",

@@ -129,7 +129,6 @@ class Tally:
         for campaign_id, counts in other.campaigns.items():
             self.campaign(campaign_id).merge(counts)
 
-
     def merge_locked(self, other: Tally) -> None:
         """Add another tally from any thread."""
         with self._lock:

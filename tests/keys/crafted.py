@@ -31,6 +31,7 @@ from fraudloom.states.world import WorldSpec, build_world, import_world
 from fraudloom.states.world.arrivals import plan_buckets
 from fraudloom.states.world.parties import region_codes
 from fraudloom.states.world.spec import make_context
+from keys.gates import defined, weighed
 from keys.validation import judged
 
 Result = Any
@@ -168,6 +169,8 @@ CRAFTED: dict[str, Callable[[Any, Any], Result]] = {
     "segment_validation_policy_6B:sealing.rehash_upstream": of_a_run,
     "segment_validation_policy_6B:horizon.*": of_a_run,
     "segment_validation_policy_6B:*": judged,
+    "realism_gates_6B:definitions.*": defined,
+    "realism_gates_6B:*": weighed,
 }
 
 

@@ -46,13 +46,21 @@ def chance(p: float | None) -> str:
     return "p < 1e-9" if p < 1e-9 else f"p {p:.2g}"
 
 
+#: Parts of names of figures that people write otherwise.
+NAMES = {
+    "cramers v": "Cramer's V",
+    "cohen d": "Cohen's d",
+    "ks dist": "KS dist",
+    "ato med": "ATO med",
+    "app sc": "APP sc",
+}
+
+
 def _measure_name(r: MeasureResult) -> str:
-    return (
-        r.measure.name.replace("_", " ")
-        .replace("cramers v", "Cramer's V")
-        .replace("cohen d", "Cohen's d")
-        .replace("ks dist", "KS dist")
-    )
+    name = r.measure.name.replace("_", " ")
+    for plain, written in NAMES.items():
+        name = name.replace(plain, written)
+    return name
 
 
 def _word(status: str) -> Text:

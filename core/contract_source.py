@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from fraudloom.contracts_api import packaged_root
+from fraudloom.contracts_api import YamlLoader, packaged_root
 from fraudloom.errors import ContractError
 
 
@@ -33,10 +33,6 @@ SEGMENTS = ("1A", "1B", "2A", "2B", "3A", "3B", "5A", "5B", "6A", "6B")
 PACKS = (*(f"schemas.{s}.yaml" for s in SEGMENTS), "schemas.control.yaml")
 
 
-class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-    """The quick safe loader where libyaml is there."""
-
-
 def read_contract(path: Path) -> Any:
     """Plain data of a contract file; ContractError when it is missing or malformed."""
     try:
@@ -50,7 +46,7 @@ def read_contract(path: Path) -> Any:
             action="point --contracts at a complete contracts folder",
         ) from None
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=YamlLoader)
     except yaml.YAMLError as e:
         raise ContractError("CONTRACT", "CONTRACT_FILE_MALFORMED", what=" ".join(str(e).split()), where=path) from None
 

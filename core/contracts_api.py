@@ -263,6 +263,10 @@ def files_digest(root: Path, files: Iterable[Path]) -> str:
     return h.hexdigest()
 
 
+class YamlLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
+    """The quick safe loader where libyaml is there."""
+
+
 def packaged_root() -> Path:
     """Folder of the contracts that ship with the package."""
     return Path(str(resources.files("fraudloom.contracts")))
@@ -293,7 +297,7 @@ def _load(root: Path) -> Contracts:
                 action="point --contracts at a complete contracts folder",
             )
         try:
-            raw[name] = yaml.safe_load(path.read_text("utf-8"))
+            raw[name] = yaml.load(path.read_text("utf-8"), Loader=YamlLoader)
         except yaml.YAMLError as e:
             raise ContractError("CONTRACT", "CONTRACT_FILE_MALFORMED", what=str(e), where=path) from None
     enums = {k: tuple(str(x) for x in v) for k, v in raw["enums.yaml"]["enums"].items()}

@@ -48,7 +48,8 @@ def _refuse_anchors(text: str) -> None:
         return
     for event in yaml.parse(text, Loader=yaml.CSafeLoader if _FAST else yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise yaml.constructor.ConstructorError(None, None, "anchors and aliases are not allowed", event.start_mark)
+            line = event.start_mark.line + 1 if event.start_mark else "?"
+            raise yaml.YAMLError(f"anchors and aliases are not allowed (line {line})")
 
 
 def read_yaml(path: Path) -> Any:

@@ -20,7 +20,7 @@ from fraudloom.errors import ConflictError, ContractError, FraudloomError, Polic
 from fraudloom.evidence import write_audit
 from fraudloom.gates import run_gate, run_validation
 from fraudloom.lock import FolderLock
-from fraudloom.memory import PeakMemory, release_memory
+from fraudloom.memory import PeakMemory, release_memory, use_returning_pool
 from fraudloom.meter import Meter
 from fraudloom.planonly import demand_room, folder_bytes, plan_run
 from fraudloom.policies_api import Pack, load_pack
@@ -44,6 +44,7 @@ def run_world(options: RunOptions, executor: Executor | None = None) -> RunResul
     `executor`: any thread-like `concurrent.futures.Executor`; by default threads, `options.workers` of them.
     """
     call = _Call(options)
+    use_returning_pool()
     with PeakMemory() as memory, ExitStack() as stack:
         if executor is None:
             pool = ThreadPoolExecutor(worker_count(options.workers), thread_name_prefix="fraudloom")

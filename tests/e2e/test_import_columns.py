@@ -54,6 +54,8 @@ def written() -> list[Row]:
     for i in range(600):
         customer, turn = i % 12, i // 12
         country, currency, zone = PLACES[(i // 7) % 3] if i % 5 else ("", "", "")
+        # A shop takes several currencies in one country.
+        currency = PLACES[(i // 3) % 3][1] if currency else ""
         channel = CHANNELS[(i // 3) % 6]
         remote = channel in ("ECOM", "HYBRID", "BANK_RAIL")
         # Customers 0 and 1 use one tablet between them; the first two addresses are shared by many.
@@ -244,6 +246,7 @@ def test_cards_of_a_customer_share_a_party(logged: tuple[list[Row], Path, Woven]
     assert len(found) == 12
     home = dict(found)
     assert home["customer 0"] == home["customer 1"]
+    assert len(set(home.values())) > 3
     cards = con.execute(
         "SELECT p.external_ref, i.external_ref FROM cards i JOIN parties p ON p.party_id = i.owner_party_id "
         "WHERE i.external_ref IS NOT NULL"
@@ -274,6 +277,8 @@ def test_parquet_gives_the_same_arrivals(logged: tuple[list[Row], Path, Woven], 
     rows, world, _ = logged
     source = {**MAP["source"], "format": "parquet"}
     other = imported(tmp_path, rows, "log.parquet", source=source)
+    # Draws hang on the log's own bytes, so a channel that no row of a merchant tells may differ.
+    told = [r["value"].lstrip("-") for r in rows if r["how"]]
     columns = (
         "ts_utc, channel_group, zone_representation, city_id, trip, pinned_amount_minor, pinned_is_credit, pinned_label"
     )
@@ -283,11 +288,12 @@ def test_parquet_gives_the_same_arrivals(logged: tuple[list[Row], Path, Woven], 
         "JOIN '{0}/layer1/1A/merchants/**/*.parquet' m USING (merchant_id) "
         "JOIN '{0}/layer3/6A/s3_instrument_base_6A/**/*.parquet' i ON i.instrument_id = pinned_instrument_id "
         "LEFT JOIN '{0}/layer3/6A/s4_device_base_6A/**/*.parquet' d ON d.device_id = pinned_device_id "
-        "LEFT JOIN '{0}/layer3/6A/s4_ip_base_6A/**/*.parquet' a ON a.ip_id = pinned_ip_id ORDER BY ALL"
+        "LEFT JOIN '{0}/layer3/6A/s4_ip_base_6A/**/*.parquet' a ON a.ip_id = pinned_ip_id "
+        f"WHERE pinned_amount_minor IN ({', '.join(told)}) ORDER BY ALL"
     )
     query = query.replace("city_id", "r.city_id").replace("channel_group", "r.channel_group")
     both = [duckdb.connect().sql(query.format(w / "data")).to_arrow_table().to_pylist() for w in (world, other)]
-    assert len(both[0]) == len(rows)
+    assert len(both[0]) == len(told) == 500
     assert both[0] == both[1]
 
 

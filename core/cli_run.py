@@ -40,6 +40,13 @@ class Mode(StrEnum):
     staged = "staged"
 
 
+class Verify(StrEnum):
+    """How deep the gate looks at the world before it is read."""
+
+    full = "full"
+    metadata = "metadata"
+
+
 MAX_SEED = (1 << 63) - 1
 
 
@@ -60,6 +67,9 @@ def run_command(
     mode: Annotated[Mode, typer.Option(help="All states on a shard at once, or one at a time.")] = Mode.fused,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0 for all processors.")] = 0,
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows read at a time; never shows.")] = DEFAULT_BATCH_ROWS,
+    verify: Annotated[
+        Verify, typer.Option(help="Hash the world's every byte first, or bulk data when it is first read.")
+    ] = Verify.full,
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Print what it will take, and stop.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print the cost of each state.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -102,6 +112,7 @@ def run_command(
         profile=profile,
         quiet=quiet,
         contracts=settings(ctx).contracts,
+        verify=str(verify),
     )
     if plan_only:
         _plan(options, as_json)

@@ -118,12 +118,6 @@ def _differences(where: str, found: Any, expected: Any) -> Iterator[str]:
 def _registry_findings(contracts: Contracts, source: ContractSource) -> Iterator[str]:
     policies = {name: str(entry["owner"]) for name, entry in source.registry.get("policies", {}).items()}
     yield from _differences("registry", dict(source.registry), expected_registry(contracts, policies))
-    for section in ("datasets", "artefacts", "policies"):
-        for name, entry in source.registry.get(section, {}).items():
-            try:
-                source.resolve(str(entry["schema_ref"]))
-            except ContractError as e:
-                yield f"{name}: {e.what} ({entry['schema_ref']})"
     folder = source.schema_file("policies")
     for path in sorted(folder.glob("*.schema.yaml")):
         name = path.name.removesuffix(".schema.yaml")
@@ -131,7 +125,22 @@ def _registry_findings(contracts: Contracts, source: ContractSource) -> Iterator
             yield f"registry/policies/{name}: missing (its schema exists)"
 
 
-def _schema_findings(contracts: Contracts, source: ContractSource) -> Iterator[str]:
+def unresolved(source: ContractSource) -> Iterator[tuple[str, str, str]]:
+    """(name, reference, why) of every entry of the registry whose schema reference does not resolve."""
+    for section in ("datasets", "artefacts", "policies"):
+        for name, entry in source.registry.get(section, {}).items():
+            try:
+                source.resolve(str(entry["schema_ref"]))
+            except ContractError as e:
+                yield name, str(entry["schema_ref"]), e.what
+
+
+def disagreements(contracts: Contracts, source: ContractSource) -> Iterator[str]:
+    """Everything on which dictionary, registry and table packs disagree, but for what the schemas themselves say."""
+    for d in contracts.datasets.values():
+        if d.aligned_with and d.aligned_with not in contracts.datasets:
+            yield f"{d.id}: aligned with {d.aligned_with}, which is not in the dictionary"
+    yield from _registry_findings(contracts, source)
     for name in PACKS:
         try:
             pack = source.pack(name)
@@ -141,6 +150,14 @@ def _schema_findings(contracts: Contracts, source: ContractSource) -> Iterator[s
         segment = name.split(".")[1]
         if segment != "control":
             yield from _differences(name, pack, table_pack(contracts, segment))
+
+
+def _schema_findings(source: ContractSource) -> Iterator[str]:
+    for name in PACKS:
+        try:
+            pack = source.pack(name)
+        except ContractError:
+            continue  # told by `disagreements`
         for section in ("tables", "artefacts"):
             for table, schema in pack.get(section, {}).items():
                 yield from _malformed(f"{name}#/{section}/{table}", schema)
@@ -174,12 +191,8 @@ def _loose_refs(where: str, node: Any, pack: Mapping[str, Any]) -> Iterator[str]
 
 def findings(contracts: Contracts, source: ContractSource) -> list[str]:
     """Everything on which dictionary, registry and schema packs disagree."""
-    aligned = [
-        f"{d.id}: aligned with {d.aligned_with}, which is not in the dictionary"
-        for d in contracts.datasets.values()
-        if d.aligned_with and d.aligned_with not in contracts.datasets
-    ]
-    return [*aligned, *_registry_findings(contracts, source), *_schema_findings(contracts, source)]
+    loose = [f"{name}: {why} ({ref})" for name, ref, why in unresolved(source)]
+    return [*disagreements(contracts, source), *loose, *_schema_findings(source)]
 
 
 def check_contracts(contracts: Contracts, root: Path | None = None) -> dict[str, int]:
@@ -207,9 +220,15 @@ def check_contracts(contracts: Contracts, root: Path | None = None) -> dict[str,
 
 def resolve_all(source: ContractSource) -> None:
     """Resolve every schema reference of the registry; ContractError names the first that does not."""
-    for section in ("datasets", "artefacts"):
-        for entry in source.registry[section].values():
-            source.resolve(str(entry["schema_ref"]))
+    for name, ref, why in unresolved(source):
+        raise ContractError(
+            "CONTRACT",
+            "SCHEMA_REF_UNRESOLVED",
+            what=f"the schema reference of {name} does not resolve: {why}",
+            found=ref,
+            where=source.root,
+            action="run `fraudloom contracts check` and correct the registry or the schema pack",
+        )
 
 
 def schema_validator(source: ContractSource, artefact_id: str) -> jsonschema.Draft202012Validator:

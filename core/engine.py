@@ -23,6 +23,7 @@ from fraudloom.receipts import WORK
 from fraudloom.rng import Streams
 from fraudloom.runlog import RunLog
 from fraudloom.scratch import Scratch
+from fraudloom.sealed import SealedFiles
 from fraudloom.shards import part_count
 from fraudloom.spec import SPEC, STATES, RunSpec, digest_of, state_datasets
 from fraudloom.tables import file_sha256
@@ -79,6 +80,8 @@ class Engine:
     stop: Stop = field(default_factory=Stop)
     scenarios: list[Scenario] = field(default_factory=list)
     reused: set[tuple[str, str, int]] = field(default_factory=set)
+    sealed: SealedFiles | None = None
+    notes: dict[str, list[str]] = field(default_factory=dict)
     syncer: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="fraudloom-sync"))
     syncing: list[Future[None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -237,7 +240,7 @@ def unexpected(state: str, error: BaseException) -> InternalError:
     """The error for what we did not foresee."""
     return InternalError(
         state,
-        "UNEXPECTED",
+        f"{state}_INTERNAL_ERROR" if state in STATES else "UNEXPECTED",
         what=f"{type(error).__name__}: {error}"[:500],
         action="run again with --debug and report the traceback; finished parts are kept",
     )
@@ -246,10 +249,19 @@ def unexpected(state: str, error: BaseException) -> InternalError:
 def open_scenarios(engine: Engine, names: Sequence[str]) -> None:
     """Find the arrivals of the run's scenarios; plans are compiled when something is to be woven."""
     for name in names:
+        engine.world.admit_arrivals(name, engine.executor.map)
         files = ArrivalFiles.find(engine.contracts.dataset(ARRIVALS), engine.world.arrival_paths(name))
         shards = int(engine.world.shards)
         scratch = Scratch(engine.work / "scatter" / name, engine.work, shards)
         engine.scenarios.append(Scenario(name, files, shards, scratch, {}))
+
+
+def seal_world(engine: Engine, sealed: SealedFiles) -> None:
+    """From now on the run opens the world's files through what S0 sealed."""
+    from fraudloom.states.world import load_world
+
+    engine.sealed = sealed
+    engine.world = load_world(engine.spec.world_root, engine.contracts, sealed)
 
 
 def compile_plans(engine: Engine) -> None:
@@ -276,4 +288,4 @@ def drop_plans(engine: Engine) -> None:
     for sc in engine.scenarios:
         sc.plans.clear()
         sc.census = sc.busy = sc.plan2 = sc.bases = None
-    engine.world = load_world(engine.spec.world_root, engine.contracts)
+    engine.world = load_world(engine.spec.world_root, engine.contracts, engine.sealed)

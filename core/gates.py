@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from fraudloom import faults
 from fraudloom.digests import part_journal
-from fraudloom.engine import Engine
-from fraudloom.errors import ConflictError, GateError, SealError
+from fraudloom.engine import Engine, seal_world
+from fraudloom.errors import ConflictError, FraudloomError, GateError, SealError
 from fraudloom.publish import write_atomic, write_json
 from fraudloom.spec import SPEC_VERSION_6B, STATES, WEAVE, canonical_json
 from fraudloom.sweeps import demand_pass, report_row, tell_story
@@ -29,22 +31,85 @@ def _publish(engine: Engine, state: str, path: Path, data: bytes) -> None:
         write_atomic(path, data)
 
 
+def _publish_gate(engine: Engine, gate: Any) -> None:
+    """Write the inventory, read it back, and write the receipt over what stands on disk: last, and once."""
+    from fraudloom.states import s0
+
+    tokens, root, passed = engine.spec.axes.tokens(), engine.spec.run_root, engine.report.passed("S0")
+    listed = root / engine.contracts.artefact_path("sealed_inputs_6B", **tokens)
+    path = root / engine.contracts.artefact_path("s0_gate_receipt_6B", **tokens)
+    data = (canonical_json(gate.sealed_inputs) + "\n").encode()
+    if passed and listed.exists() and listed.read_bytes() != data:
+        what = "what may be read is not what this run had sealed"
+        raise s0.fault(s0.Code.SEALED_INPUTS_DRIFT, what, listed, *_digests(listed.read_bytes(), data))
+    try:
+        if not listed.exists() or listed.read_bytes() != data:
+            write_atomic(listed, data)
+        rows = s0.persisted_rows(listed)
+        if rows != gate.sealed_inputs:
+            what = "the inventory on disk is not what was written"
+            raise s0.fault(s0.Code.SEALED_INPUTS_DRIFT, what, listed, *_digests(listed.read_bytes(), data))
+        receipt = gate.receipt(s0.sealed_digest(rows))
+        s0.check_receipt(engine.contracts, receipt)
+        if path.exists() and s0.same_receipt(path.read_bytes(), receipt):
+            return
+        data = (canonical_json(receipt) + "\n").encode()
+        if passed and path.exists():
+            what = "the published receipt says something else of this world"
+            code = s0.Code.GATE_RECEIPT_IDEMPOTENCE_VIOLATION
+            raise s0.fault(code, what, path, *_digests(path.read_bytes(), data))
+        write_atomic(path, data)
+    except OSError as e:
+        what = f"receipt or inventory cannot be written: {e.strerror or e}"
+        raise s0.fault(s0.Code.GATE_RECEIPT_WRITE_FAILED, what, e.filename or path) from e
+
+
+def _digests(found: bytes, expected: bytes) -> tuple[str, str]:
+    return hashlib.sha256(found).hexdigest(), hashlib.sha256(expected).hexdigest()
+
+
+def reopen_gate(engine: Engine) -> None:
+    """For a call that starts behind S0: take the run's receipt and inventory, and open the world through them."""
+    from fraudloom.states import s0
+
+    demand_pass(engine, "S1")
+    tokens, root = engine.spec.axes.tokens(), engine.spec.run_root
+    path = root / engine.contracts.artefact_path("s0_gate_receipt_6B", **tokens)
+    try:
+        receipt = json.loads(path.read_bytes())
+    except (OSError, ValueError) as e:
+        what = f"the gate receipt cannot be read: {e}"
+        raise SealError(
+            "RUN", "PRECONDITION_S0_OR_UPSTREAM_FAILED", what=what, where=path, action="run from S0 on"
+        ) from None
+    rows = s0.persisted_rows(root / engine.contracts.artefact_path("sealed_inputs_6B", **tokens))
+    try:
+        seal_world(engine, s0.reopen(engine.spec.world_root, engine.contracts, receipt, rows))
+    except FraudloomError as e:
+        e.state = "RUN"  # the state that now reads is the one that fails, not the gate that passed
+        e.args = (e.message(),)
+        raise
+
+
 def run_gate(engine: Engine) -> None:
     """S0: verify what is sealed upstream, publish inventory and receipt, write the PASS row."""
     from fraudloom.states import s0
 
     tell_story(engine, "S0", f"world {engine.spec.axes.manifest_fingerprint[:16]} at {engine.spec.world_root}")
-    gate = s0.gate(engine.spec.world_root, engine.contracts, engine.pack, verify="full", executor=engine.executor)
-    found = gate.receipt["manifest_fingerprint"]
-    if found != engine.spec.axes.manifest_fingerprint:
-        raise SealError("S0", "FINGERPRINT", what="the world changed while it was read", found=found)
-    tokens = engine.spec.axes.tokens()
-    for artefact, value in (("sealed_inputs_6B", gate.sealed_inputs), ("s0_gate_receipt_6B", gate.receipt)):
-        path = engine.spec.run_root / engine.contracts.artefact_path(artefact, **tokens)
-        _publish(engine, "S0", path, (canonical_json(value) + "\n").encode())
+    spec = engine.spec
+    gate = s0.gate(spec.world_root, engine.contracts, engine.pack, verify=spec.options.verify, executor=engine.executor)
+    for name, want in (
+        ("manifest_fingerprint", spec.axes.manifest_fingerprint),
+        ("parameter_hash", spec.axes.parameter_hash),
+    ):
+        if gate.facts[name] != want:
+            what = f"the {name} is no more that with which the run was opened"
+            raise s0.fault(s0.Code.SEALED_INPUTS_DRIFT, what, spec.world_root, gate.facts[name], want)
+    _publish_gate(engine, gate)
+    seal_world(engine, gate.files)
     if not engine.report.passed("S0"):
         engine.report.put(report_row(engine, "S0", "PASS"))
-    engine.log.event("6B.S0.END", sealed_inputs=len(gate.sealed_inputs))
+    engine.log.event("6B.S0.END", sealed_inputs=len(gate.sealed_inputs), verify=spec.options.verify)
 
 
 def run_validation(engine: Engine) -> None:

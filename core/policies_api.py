@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -52,8 +52,8 @@ def _refuse_anchors(text: str) -> None:
             raise yaml.YAMLError(f"anchors and aliases are not allowed (line {line})")
 
 
-def read_yaml(path: Path) -> Any:
-    """Plain data of a YAML file; PolicyError names the file and the line."""
+def read_document(path: Path) -> tuple[Any, str]:
+    """(plain data, SHA-256 of the bytes) of a YAML file, read once; PolicyError names the file and the line."""
     try:
         data = path.read_bytes()
     except OSError as e:
@@ -65,14 +65,19 @@ def read_yaml(path: Path) -> Any:
     try:
         text = data.decode("utf-8")
         _refuse_anchors(text)
-        return yaml.load(text, Loader=_StrictLoader)
+        return yaml.load(text, Loader=_StrictLoader), hashlib.sha256(data).hexdigest()
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise PolicyError("POLICY", "POLICY_MALFORMED", what=" ".join(str(e).split()), where=path) from None
 
 
+def read_yaml(path: Path) -> Any:
+    """Plain data of a YAML file; PolicyError names the file and the line."""
+    return read_document(path)[0]
+
+
 @dataclass(frozen=True)
 class Pack:
-    """A validated policy pack: plain data per policy id, with the bytes it came from."""
+    """A validated policy pack: plain data per policy id, with the files and the digests of the bytes it came from."""
 
     name: str
     profile: str
@@ -80,6 +85,7 @@ class Pack:
     sources: Mapping[str, Path]
     digest: str
     validation_digest: str
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     def doc(self, policy_id: str) -> Mapping[str, Any]:
         """Plain data of one policy; PolicyError if the pack lacks it."""
@@ -170,19 +176,20 @@ def load_pack(name_or_dir: str | Path, contracts: Contracts) -> Pack:
         folder = _folder(parent) if parent else None
     docs: dict[str, Mapping[str, Any]] = {}
     sources: dict[str, Path] = {}
+    hashes: dict[str, str] = {}
     for base, _ in reversed(chain):
         for path in sorted(base.glob("*.yaml")):
             if path.name == "pack.yaml":
                 continue
-            doc = read_yaml(path)
+            doc, digest = read_document(path)
             check_document(path.stem, doc, path, contracts)
-            docs[path.stem], sources[path.stem] = doc, path
+            docs[path.stem], sources[path.stem], hashes[path.stem] = doc, path, digest
     profile = str(chain[0][1]["profile"])
     digests = {}
     for label, wanted in (("weave", False), ("validation", True)):
         h = hashlib.sha256(f"{label}\n{profile}\n".encode())
         for policy_id in sorted(docs):
             if (policy_id in VALIDATION_POLICIES) == wanted:
-                h.update(f"{policy_id}\t{hashlib.sha256(sources[policy_id].read_bytes()).hexdigest()}\n".encode())
+                h.update(f"{policy_id}\t{hashes[policy_id]}\n".encode())
         digests[label] = h.hexdigest()
-    return Pack(str(chain[0][1]["name"]), profile, docs, sources, digests["weave"], digests["validation"])
+    return Pack(str(chain[0][1]["name"]), profile, docs, sources, digests["weave"], digests["validation"], hashes)

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import fraudloom
-from fraudloom.contract_check import resolve_all
-from fraudloom.contract_source import ContractSource
 from fraudloom.contracts_api import Contracts, load_contracts
 from fraudloom.digests import dataset_summary, part_facts, summaries
 from fraudloom.engine import Engine, drop_plans, open_scenarios, unexpected
 from fraudloom.environment import as_fault
 from fraudloom.errors import ConflictError, ContractError, FraudloomError, PolicyError
 from fraudloom.evidence import write_audit
-from fraudloom.gates import run_gate, run_validation
+from fraudloom.gates import reopen_gate, run_gate, run_validation
 from fraudloom.lock import FolderLock
 from fraudloom.memory import PeakMemory, release_memory, use_returning_pool
 from fraudloom.meter import Meter
@@ -177,8 +175,9 @@ class _Call:
             "scenarios": list(axes.scenarios),
             "counts": {},
             "datasets": {},
-            "error_code": error.code,
-            "error_message": error.what,
+            "notes": [],
+            "error_code": "S0_CONFIG_VALIDATION_FAILED",
+            "error_message": f"{error.code}: {error.what}",
         }
         RunReport(path).put(row)
 
@@ -212,11 +211,14 @@ class _Call:
         options, spec = self.options, engine.spec
         wanted = options.wanted()
         forced = options.first not in ("S0", "S1")
+        weaving = next((s for s in wanted if s in WEAVE), "S5")
         if "S0" in wanted:
             with self.meter.whole("S0"):
-                resolve_all(ContractSource(engine.contracts.root))
                 run_gate(engine)
-        self.state = next((s for s in wanted if s in WEAVE), "S5")
+        else:
+            self.state = weaving
+            reopen_gate(engine)
+        self.state = weaving
         if set(wanted) & set(WEAVE) or "S5" in wanted:
             open_scenarios(engine, spec.scenarios)
             self.result.values["parts"] = engine.scenarios[0].parts

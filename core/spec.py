@@ -22,6 +22,8 @@ STATES = ("S0", "S1", "S2", "S3", "S4", "S5")
 #: The states that weave rows, shard by shard.
 WEAVE = ("S1", "S2", "S3", "S4")
 MODES = ("fused", "staged")
+#: How deep the gate looks at the world: every byte, or sizes, indexes and flags (and the bytes when first read).
+VERIFY = ("full", "metadata")
 DEFAULT_ARRIVALS = 1_000_000
 DEFAULT_SEED = 42
 DEFAULT_DAYS = 90
@@ -61,6 +63,7 @@ class RunOptions:
     profile: bool = False
     quiet: bool = False
     contracts: Path | None = None
+    verify: str = "full"
 
     def wanted(self) -> tuple[str, ...]:
         """The states from `first` to `last`."""

@@ -30,6 +30,10 @@ STORY = {
 }
 
 
+#: Columns of a run-report row that say for what it holds.
+SCOPE = ("manifest_fingerprint", "parameter_hash", "seed", "scenarios")
+
+
 def tell_story(engine: Engine, state: str, inputs: str) -> None:
     """Print the header of a state and log its start."""
     outputs = ", ".join(engine.datasets(state)) if state in WEAVE else ""
@@ -40,7 +44,19 @@ def tell_story(engine: Engine, state: str, inputs: str) -> None:
 
 def demand_pass(engine: Engine, state: str) -> None:
     """No PASS, no read: all states before `state` must have a PASS row."""
+    axes = engine.spec.axes.as_json()
     for before in STATES[: STATES.index(state)]:
+        row = engine.report.rows.get(before, {})
+        if engine.report.passed(before) and any(row[k] != axes[k] for k in SCOPE):
+            raise SealError(
+                state,
+                "GATE_NOT_PASSED",
+                what=f"the PASS row of {before} is for another scope",
+                found={k: row[k] for k in SCOPE},
+                expected={k: axes[k] for k in SCOPE},
+                where=engine.report.path,
+                action=f"run from {before} on",
+            )
         if not engine.report.passed(before):
             raise SealError(
                 state,
@@ -190,6 +206,7 @@ def report_row(
         "scenarios": list(axes.scenarios),
         "counts": {d: s["rows"] for d, s in found.items()},
         "datasets": {d: s["content_digest"] for d, s in found.items()},
+        "notes": list(engine.notes.get(state, ())),
         "error_code": code,
         "error_message": message,
     }

@@ -11,6 +11,7 @@ import numpy as np
 
 from fraudloom.contracts_api import Contracts
 from fraudloom.errors import DataError
+from fraudloom.states.s0.codes import Code, fault
 from fraudloom.tables import iter_groups
 
 COLUMNS = ("merchant_id", "arrival_seq", "ts_utc", "visit_key", "channel_group")
@@ -26,19 +27,19 @@ class Seam:
     last: Row | None
 
 
-def _fault(code: str, what: str, where: object, found: object, expected: object) -> DataError:
-    return DataError("S0", f"S0_ARRIVALS_{code}", what=what, where=where, found=found, expected=expected)
-
-
 def _follows(before: Row, after: Row, where: object) -> None:
     """Raise unless `after` may stand right behind `before`."""
     (m0, s0, t0), (m1, s1, t1) = before, after
     if (m1, s1) == (m0, s0):
-        raise _fault("DUPLICATE", "an arrival stands twice", where, f"merchant {m1} arrival {s1}", "each key once")
+        raise fault(
+            Code.ARRIVALS_DUPLICATE, "an arrival stands twice", where, f"merchant {m1} arrival {s1}", "each key once"
+        )
     if m1 < m0 or (m1 == m0 and (s1 < s0 or t1 < t0)):
-        raise _fault("ORDER", "arrivals are not in (merchant, time) order", where, after, f"after {before}")
+        raise fault(Code.ARRIVALS_ORDER, "arrivals are not in (merchant, time) order", where, after, f"after {before}")
     if s1 != (s0 + 1 if m1 == m0 else 1):
-        raise _fault("NUMBERING", "arrivals of a merchant are not numbered 1..", where, after, f"next to {before}")
+        raise fault(
+            Code.ARRIVALS_NUMBERING, "arrivals of a merchant are not numbered 1..", where, after, f"next to {before}"
+        )
 
 
 def check_file(task: tuple[Contracts, Path, int, int]) -> Seam:
@@ -59,8 +60,12 @@ def check_file(task: tuple[Contracts, Path, int, int]) -> Seam:
             outside = np.flatnonzero((ts < start) | (ts >= end))
             if len(outside):
                 where = f"{path}, row {rows + int(outside[0])}"
-                raise _fault(
-                    "OUT_OF_HORIZON", "an arrival lies outside the horizon", where, int(ts[outside[0]]), (start, end)
+                raise fault(
+                    Code.ARRIVALS_OUT_OF_HORIZON,
+                    "an arrival lies outside the horizon",
+                    where,
+                    int(ts[outside[0]]),
+                    (start, end),
                 )
             same = merchant[1:] == merchant[:-1]
             good = np.where(
@@ -75,9 +80,7 @@ def check_file(task: tuple[Contracts, Path, int, int]) -> Seam:
     except DataError as e:
         if e.state == "S0":
             raise
-        raise DataError(
-            "S0", f"S0_ARRIVALS_{e.code}", what=e.what, found=e.found, expected=e.expected, where=path
-        ) from None
+        raise fault(Code.ARRIVALS_UNREADABLE, f"{e.code}: {e.what}", path, e.found, e.expected) from None
     return Seam(rows, first, last)
 
 
@@ -95,7 +98,7 @@ def check_arrivals(
             if last is not None:
                 _follows(last, seam.first, f"{path}, row 0")
             elif seam.first[1] != 1:
-                raise _fault("NUMBERING", "a merchant's first arrival is not number 1", path, seam.first, 1)
+                raise fault(Code.ARRIVALS_NUMBERING, "a merchant's first arrival is not number 1", path, seam.first, 1)
             last = seam.last
         rows += seam.rows
     return rows

@@ -1,7 +1,8 @@
-"""The one verifier of bundles: index, members, digest and flag of an upstream segment.
+"""The one verifier of bundles: index, members, digest, flag and verdict of an upstream segment.
 
-The law: `index.json` is the canonical, path-sorted list of (path, sha256, size) of the segment's files, paths relative
-to the world's root; the bundle's digest is the SHA-256 of the index's bytes; `_passed.flag` holds it, as text or JSON.
+The law: the index that the contract names is the canonical JSON of the path-sorted (path, sha256, size) of the
+segment's files, paths relative to the world's root; the bundle's digest is the SHA-256 of that canonical JSON; the flag
+that the contract names holds it, as text or JSON. `world verify` and the gate of a run both go through here.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fraudloom.errors import FraudloomError, SealError
-from fraudloom.spec import digest_of
+from fraudloom.contracts_api import Contracts
+from fraudloom.errors import FraudloomError
+from fraudloom.states.s0.codes import Code, fault
+from fraudloom.states.s0.manifest import MANIFEST
 from fraudloom.tables import file_sha256
 
 #: Segment to layer, in order.
 SEGMENTS = {"1A": 1, "1B": 1, "2A": 1, "2B": 1, "3A": 1, "3B": 1, "5A": 2, "5B": 2, "6A": 3}
 #: Segments that publish the list of what they had sealed.
 SEALED_LISTS = ("5A", "5B", "6A")
-INDEX, FLAG = "index.json", "_passed.flag"
-_FLAG_LINE = re.compile(r"\Asha256_hex = ([0-9a-f]{64})\n?\Z")
+_FLAG_LINE = re.compile(r"\Asha256_hex = ([0-9a-f]{64})\n\Z")
+_HEX = re.compile(r"\A[0-9a-f]{64}\Z")
 
 Map = Callable[..., Iterable[Any]]
 
@@ -39,154 +42,209 @@ class Member:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle."""
+    """A verified bundle: paths relative to the world's root, the digest by the normalised law, the verdict read."""
 
     segment: str
     bundle_path: str
+    index_path: str
     flag_path: str
     digest: str
+    verdict: str
     members: tuple[Member, ...]
 
 
-def bundle_path(segment: str, mf: str) -> str:
-    """Folder of a segment's bundle, relative to the world's root."""
-    return f"data/layer{SEGMENTS[segment]}/{segment}/validation/manifest_fingerprint={mf}"
+def index_path(contracts: Contracts, segment: str, mf: str) -> str:
+    """Index of a segment's bundle, relative to the world's root, as the contract says."""
+    return contracts.artefact_path(f"validation_bundle_index_{segment}", mf=mf)
 
 
-def sealed_list_path(segment: str, mf: str) -> str:
-    """File in which a segment lists its sealed inputs, relative to the world's root."""
-    layer = SEGMENTS[segment]
-    return f"data/layer{layer}/{segment}/sealed_inputs/manifest_fingerprint={mf}/sealed_inputs_{segment}.json"
+def flag_path(contracts: Contracts, segment: str, mf: str) -> str:
+    """Flag of a segment, relative to the world's root, as the contract says."""
+    return contracts.artefact_path(f"validation_passed_flag_{segment}", mf=mf)
 
 
-def invalid(what: str, where: object, found: object = None, expected: object = None) -> SealError:
+def sealed_list_path(contracts: Contracts, segment: str, mf: str) -> str:
+    """File in which a segment lists its sealed inputs, relative to the world's root, as the contract says."""
+    return contracts.artefact_path(f"sealed_inputs_{segment}", mf=mf)
+
+
+def invalid(what: str, where: object, found: object = None, expected: object = None) -> FraudloomError:
     """A gate that does not hold."""
-    return SealError(
-        "S0",
-        "S0_UPSTREAM_HASHGATE_INVALID",
-        what=what,
-        found=found,
-        expected=expected,
-        where=where,
-        action="restore the world's files, or build the world again",
-    )
-
-
-def missing(what: str, where: object) -> SealError:
-    """A gate that is not there."""
-    return SealError(
-        "S0",
-        "S0_UPSTREAM_HASHGATE_MISSING",
-        what=what,
-        found="no file",
-        expected="a sealed upstream segment",
-        where=where,
-        action="point --world at a whole world, or build one",
-    )
+    return fault(Code.UPSTREAM_HASHGATE_INVALID, what, where, found, expected)
 
 
 def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise missing(f"{what} is missing", path) from None
+        raise fault(
+            Code.UPSTREAM_HASHGATE_MISSING, f"{what} is missing", path, "no file", "a sealed upstream segment"
+        ) from None
     except OSError as e:
         raise invalid(f"{what} cannot be read: {e.strerror}", path) from None
 
 
-def read_json(path: Path, what: str, error: Callable[..., FraudloomError] = invalid) -> Any:
-    """Parsed JSON of a file, or the error that `error` makes of the reason."""
-    try:
-        return json.loads(_read(path, what))
-    except ValueError as e:
-        raise error(f"{what} is not JSON: {e}", path) from None
+def bundle_digest(members: Sequence[Member]) -> tuple[bytes, str]:
+    """The normalised law: canonical JSON of the path-sorted (path, sha256, size), and its SHA-256."""
+    rows = [{"path": m.path, "sha256": m.sha256, "size": m.size} for m in sorted(members, key=lambda m: m.path)]
+    data = json.dumps(rows, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+    return data, hashlib.sha256(data).hexdigest()
 
 
-def flag_digest(data: bytes, path: Path, mf: str) -> str:
-    """Digest that a flag holds, in its text or JSON form; a JSON form must name this world and a PASS, if anything."""
+def read_flag(data: bytes, path: Path, mf: str, sealed: str | None = None) -> tuple[str, str]:
+    """(digest, verdict) that a flag holds, in its text or JSON form. The JSON form must name this world and a PASS.
+
+    `sealed`: the digest that it should hold, if that is known, for messages.
+    """
     text = data.decode("utf-8", "replace")
     line = _FLAG_LINE.match(text)
     if line:
-        return line.group(1)
+        return line.group(1), "PASS"
     try:
         value = json.loads(text)
     except ValueError:
         value = None
-    if not isinstance(value, dict) or not isinstance(value.get("bundle_digest_sha256"), str):
-        raise invalid("the flag has neither the text nor the JSON form", path, text[:80], "sha256_hex = <64 hex>")
-    status = value.get("overall_status", value.get("status", "PASS"))
-    if status != "PASS":
-        raise SealError(
-            "S0",
-            "S0_UPSTREAM_VALIDATION_NONPASS",
-            what="the segment did not pass",
-            found=status,
-            expected="PASS",
-            where=path,
+    known = {"bundle_digest_sha256", "manifest_fingerprint", "overall_status", "status"}
+    if not isinstance(value, dict) or not _HEX.match(str(value.get("bundle_digest_sha256"))) or set(value) - known:
+        raise invalid(
+            "the flag has neither the text nor the JSON form",
+            path,
+            repr(text[:120]),
+            repr(f"sha256_hex = {sealed or '<64 hex>'}\n"),
         )
-    if value.get("manifest_fingerprint", mf) != mf:
-        raise invalid("the flag is another world's", path, value["manifest_fingerprint"], mf)
-    return str(value["bundle_digest_sha256"])
+    verdicts = [str(value[k]) for k in ("overall_status", "status") if k in value] or ["PASS"]
+    for verdict in verdicts:
+        if verdict != "PASS":
+            raise fault(Code.UPSTREAM_VALIDATION_NONPASS, "the segment did not pass", path, verdict, "PASS")
+    if value.get("manifest_fingerprint") != mf:
+        raise invalid("the flag is another world's", path, value.get("manifest_fingerprint"), mf)
+    return str(value["bundle_digest_sha256"]), "PASS"
 
 
-def read_index(data: bytes, path: Path) -> tuple[Member, ...]:
-    """Members of an index, checked for form: sorted, each once, relative, inside the world."""
+def read_index(data: bytes, path: Path, sealed: str | None = None) -> tuple[Member, ...]:
+    """Members of an index: sorted, each once, relative, inside the world. `sealed`: as for `read_flag`."""
     try:
-        entries = json.loads(data)
-        members = tuple(Member(str(e["path"]), int(e["size"]), str(e["sha256"])) for e in entries)
-    except (ValueError, TypeError, KeyError) as e:
-        raise invalid(f"the index is malformed: {e}", path, expected="a list of {path, sha256, size}") from None
+        members = []
+        for e in json.loads(data):
+            if set(e) != {"path", "sha256", "size"} or type(e["size"]) is not int or not _HEX.match(e["sha256"]):
+                raise ValueError(f"an entry is not (path, sha256, size): {str(e)[:120]}")
+            members.append(Member(str(e["path"]), e["size"], e["sha256"]))
+    except (ValueError, TypeError, KeyError, UnicodeDecodeError) as e:
+        raise invalid(f"the index is malformed: {e}", path, hashlib.sha256(data).hexdigest(), sealed) from None
     names = [m.path for m in members]
     if names != sorted(set(names)):
-        raise invalid("the index is not path-sorted, or names a file twice", path)
+        found = hashlib.sha256(data).hexdigest()
+        raise invalid("the index is not path-sorted, or names a file twice", path, found, sealed)
     for name in names:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise invalid("the index leaves the world's folder", path, name, "a relative path")
-    return members
+    return tuple(members)
 
 
-def _hash_member(task: tuple[Path, Member, bool]) -> tuple[str, int, str] | None:
-    """(path, size, digest) as found, digest empty when not hashed; None when the file is absent."""
+def open_bundle(root: Path, mf: str, segment: str, contracts: Contracts, sealed: str | None = None) -> Bundle:
+    """Index, digest, flag and verdict of one segment; its members are not touched.
+
+    `sealed`: the digest that the bundle must have (as the world's manifest or a receipt says), when it is known.
+    """
+    index, flag = index_path(contracts, segment, mf), flag_path(contracts, segment, mf)
+    data = _read(root / index, f"the index of {segment}")
+    stated, verdict = read_flag(_read(root / flag, f"the passed flag of {segment}"), root / flag, mf, sealed)
+    members = read_index(data, root / index, sealed)
+    canonical, digest = bundle_digest(members)
+    if data != canonical:
+        found = hashlib.sha256(data).hexdigest()
+        raise invalid(f"the index of {segment} is not in canonical form", root / index, found, digest)
+    if sealed is not None and digest != sealed:
+        raise invalid(f"the index of {segment} was edited", root / index, digest, sealed)
+    if digest != stated:
+        raise invalid(f"the flag of {segment} is not that of its index", root / flag, stated, digest)
+    return Bundle(segment, PurePosixPath(index).parent.as_posix(), index, flag, digest, verdict, members)
+
+
+def _hash_member(task: tuple[Path, Member, bool]) -> tuple[int, str] | None:
+    """(size, digest) as found, digest empty when not hashed; None when the file is absent."""
     root, member, rehash = task
     path = root / member.path
     if not path.is_file():
         return None
-    return member.path, path.stat().st_size, file_sha256(path) if rehash else ""
+    size = path.stat().st_size
+    # Bulk data is Parquet; control files are small, and are read in any case.
+    return size, file_sha256(path) if size == member.size and (rehash or path.suffix != ".parquet") else ""
 
 
-def verify_bundles(root: Path, mf: str, *, rehash: bool, map_: Map = map) -> dict[str, Bundle]:
-    """Verify the nine segments and that the world holds no file outside them; SealError names file, found, expected."""
-    bundles: dict[str, Bundle] = {}
-    for segment in SEGMENTS:
-        folder = bundle_path(segment, mf)
-        index = _read(root / folder / INDEX, f"the index of {segment}")
-        flag = _read(root / folder / FLAG, f"the passed flag of {segment}")
-        stated = flag_digest(flag, root / folder / FLAG, mf)
-        members = read_index(index, root / folder / INDEX)
-        digest = hashlib.sha256(index).hexdigest()
-        if digest != stated:
-            raise invalid(f"the flag of {segment} is not that of its index", root / folder / FLAG, stated, digest)
-        bundles[segment] = Bundle(segment, folder, f"{folder}/{FLAG}", digest, members)
-    tasks = [(root, m, rehash) for b in bundles.values() for m in b.members]
-    for (_, member, _), found in zip(tasks, map_(_hash_member, tasks), strict=True):
-        if found is None:
-            raise invalid("an indexed file is missing", root / member.path, "no file", f"{member.size} bytes")
-        if found[1] != member.size:
-            raise invalid("an indexed file has another size", root / member.path, found[1], member.size)
-        if rehash and found[2] != member.sha256:
-            raise invalid("an indexed file was edited", root / member.path, found[2], member.sha256)
-    _no_strangers(root, bundles)
+def member_fault(root: Path, member: Member, found: tuple[int, str] | None) -> FraudloomError | None:
+    """What is wrong with a member, found as (size, digest); digest empty when it was not hashed."""
+    where = root / member.path
+    if found is None:
+        return invalid("an indexed file is missing", where, "no file", f"{member.size} bytes, {member.sha256}")
+    size, digest = found
+    if size != member.size:
+        shown = (size, digest or file_sha256(where))
+        return invalid(
+            "an indexed file has another size",
+            where,
+            f"{shown[0]} bytes, {shown[1]}",
+            f"{member.size} bytes, {member.sha256}",
+        )
+    if digest and digest != member.sha256:
+        return invalid("an indexed file was edited", where, digest, member.sha256)
+    return None
+
+
+def check_members(root: Path, members: Sequence[Member], *, rehash: bool, map_: Map = map) -> Iterable[FraudloomError]:
+    """What is wrong with the members of bundles, in their order."""
+    for member, found in zip(members, map_(_hash_member, [(root, m, rehash) for m in members]), strict=True):
+        error = member_fault(root, member, found)
+        if error is not None:
+            yield error
+
+
+def strangers(root: Path, bundles: Iterable[Bundle], more: Iterable[str] = ()) -> list[str]:
+    """Files below the world's root that no index names and that are not gates themselves, sorted."""
+    known = {MANIFEST, *more}
+    for bundle in bundles:
+        known |= {m.path for m in bundle.members} | {bundle.index_path, bundle.flag_path}
+    present = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file() or p.is_symlink())
+    return sorted(name for name in present if name not in known)
+
+
+def verify_bundles(
+    root: Path, manifest: Mapping[str, Any], contracts: Contracts, *, rehash: bool, map_: Map = map
+) -> dict[str, Bundle]:
+    """Verify the nine segments, the policy's copy, and that the world holds nothing else. `manifest`: `read_manifest`.
+
+    The error names the file, what was found and what was expected. `rehash` False leaves the bytes of bulk data alone;
+    sizes, indexes, flags and control files are checked all the same.
+    """
+    mf, sealed = str(manifest["manifest_fingerprint"]), manifest["bundles"]
+    bundles = {s: open_bundle(root, mf, s, contracts, str(sealed.get(s))) for s in SEGMENTS}
+    members = [m for b in bundles.values() for m in b.members]
+    for error in check_members(root, members, rehash=rehash, map_=map_):
+        raise error
+    copy = check_policy_copy(root, manifest)
+    if copy is not None:
+        raise copy
+    for name in strangers(root, bundles.values(), [str(manifest["policy_file"]["path"])]):
+        raise invalid(
+            "the world holds a file that no index names", root / name, file_sha256(root / name), "no such file"
+        )
     return bundles
 
 
-def _no_strangers(root: Path, bundles: dict[str, Bundle]) -> None:
-    known = {m.path for b in bundles.values() for m in b.members}
-    known |= {f"{b.bundle_path}/{name}" for b in bundles.values() for name in (INDEX, FLAG)}
-    for path in sorted((root / "data").rglob("*")):
-        if path.is_file() and path.relative_to(root).as_posix() not in known:
-            raise invalid("a sealed folder holds a file that no index names", path, path.name, "only indexed files")
-
-
-def bundles_digest(bundles: dict[str, Bundle]) -> str:
-    """One digest over the nine, for messages and comparison."""
-    return digest_of({s: b.digest for s, b in bundles.items()})
+def check_policy_copy(root: Path, manifest: Mapping[str, Any]) -> FraudloomError | None:
+    """What is wrong with the world's copy of its policy: the manifest names its digest, which is the world's hash."""
+    entry = manifest["policy_file"]
+    path = root / str(entry["path"])
+    if not path.is_file():
+        return fault(
+            Code.UPSTREAM_HASHGATE_MISSING,
+            "the world's copy of its policy is missing",
+            path,
+            "no file",
+            entry["sha256"],
+        )
+    found = file_sha256(path)
+    for expected in (entry["sha256"], manifest["world_parameter_hash"]):
+        if found != expected:
+            return invalid("the world's copy of its policy was edited", path, found, expected)
+    return None

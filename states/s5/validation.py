@@ -16,7 +16,7 @@ from fraudloom.policies_api import Pack
 from fraudloom.progress import Progress, Task
 from fraudloom.shards import part_count, part_shards
 from fraudloom.spec import RunSpec, parameter_hash, validation_hash
-from fraudloom.states.s0.gate import recheck, sealed_digest
+from fraudloom.states.s0 import recheck, sealed_digest
 from fraudloom.states.s5 import corridors, report, whole
 from fraudloom.states.s5 import evidence as ev
 from fraudloom.states.s5.context import (
@@ -91,7 +91,7 @@ def _gate_checks(
         for ds in contracts.datasets.values():
             if not ds.owner.startswith("6B"):
                 row = by_key.get(ds.id, {})
-                good = row.get("status") == "REQUIRED" and row.get("read_scope") == "ROW_LEVEL"
+                good = row.get("status") in ("REQUIRED", "OPTIONAL") and row.get("read_scope") == "ROW_LEVEL"
                 findings.one(check, "required input sealed", good, f"{ds.id} is not sealed for reading")
     findings.one(
         check,
@@ -100,7 +100,8 @@ def _gate_checks(
         "the policies or contracts at hand are not those of the run",
     )
     if found:
-        faults = recheck(world_root, receipt, rehash=rehash, executor=executor)
+        deep = rehash and receipt.get("verify") == "full"  # the receipt says how deep the run was asked to look
+        faults = recheck(world_root, contracts, receipt, rehash=deep, executor=executor)
         for fault in faults:
             findings.one("REQ_UPSTREAM_HASHGATES", "upstream gates hold", False, fault)
         findings.one("REQ_UPSTREAM_HASHGATES", "upstream gates hold", not faults, "; ".join(faults))

@@ -17,11 +17,20 @@ import numpy as np
 from fraudloom.contracts_api import Contracts, Dataset
 from fraudloom.errors import ConflictError, EnvironmentFault
 from fraudloom.rng import substream_key
+from fraudloom.states.s0.bundles import (
+    SEALED_LISTS,
+    SEGMENTS,
+    Member,
+    bundle_digest,
+    flag_path,
+    index_path,
+    sealed_list_path,
+)
+from fraudloom.states.s0.inventory import family_digest
+from fraudloom.states.s0.manifest import MANIFEST, SELF, manifest_digest
 from fraudloom.states.world.spec import DOMAIN, Context, canonical_json, sha256_hex
 from fraudloom.tables import Columns, PartResult, PartWriter
 
-SEGMENTS = {"1A": 1, "1B": 1, "2A": 1, "2B": 1, "3A": 1, "3B": 1, "5A": 2, "5B": 2, "6A": 3}
-MANIFEST = "world.json"
 POLICY_FILE = "world_policy.yaml"
 
 
@@ -61,24 +70,6 @@ def table_footer(ctx: Context) -> dict[str, str]:
     return {"seed": str(ctx.spec.seed), "manifest_fingerprint": ctx.mf, "parameter_hash": ctx.wph}
 
 
-def bundle_path(segment: str, mf: str) -> str:
-    """Folder of a segment's validation bundle, relative to the world's root."""
-    return f"data/layer{SEGMENTS[segment]}/{segment}/validation/manifest_fingerprint={mf}"
-
-
-def sealed_inputs_path(segment: str, mf: str) -> str:
-    """Path of a segment's list of sealed inputs."""
-    return (
-        f"data/layer{SEGMENTS[segment]}/{segment}/sealed_inputs/manifest_fingerprint={mf}/sealed_inputs_{segment}.json"
-    )
-
-
-def index_digest(entries: list[dict[str, Any]]) -> tuple[bytes, str]:
-    """The one hashing law: canonical JSON of the path-sorted (path, sha256, size), and its SHA-256."""
-    data = canonical_json(sorted(entries, key=lambda e: str(e["path"])))
-    return data, sha256_hex(data)
-
-
 def flag_text(digest: str) -> bytes:
     """Content of `_passed.flag`."""
     return f"sha256_hex = {digest}\n".encode()
@@ -107,40 +98,33 @@ def _sealed_row(ds: Dataset, digest: str, mf: str) -> dict[str, Any]:
     }
 
 
-def family_digest(results: list[tuple[str, PartResult]]) -> str:
-    """Digest of a dataset: SHA-256 over the content digests of its files in path order."""
-    lines = [f"{name}\t{r.rows}\t{r.content_digest}\n" for name, r in sorted(results, key=lambda x: x[0])]
-    return sha256_hex("".join(lines).encode())
-
-
 def seal(ctx: Context, contracts: Contracts, done: Published) -> dict[str, str]:
     """Write sealed-input lists, indexes and flags; returns the bundle digest of every segment."""
-    by_dataset: dict[str, list[tuple[str, PartResult]]] = {}
-    for name, (dataset_id, result) in done.files.items():
-        by_dataset.setdefault(dataset_id, []).append((name, result))
-    digests = {d: family_digest(results) for d, results in by_dataset.items()}
+    by_dataset: dict[str, list[tuple[str, int, str]]] = {}
+    for name, (dataset_id, r) in done.files.items():
+        by_dataset.setdefault(dataset_id, []).append((name, r.rows, r.content_digest))
+    digests = {d: family_digest(files) for d, files in by_dataset.items()}
     order = list(SEGMENTS)
-    for segment in ("5A", "5B", "6A"):
+    for segment in SEALED_LISTS:
         before = set(order[: order.index(segment)])
         owned = [contracts.dataset(d) for d in digests if contracts.dataset(d).owner in before]
         rows = [_sealed_row(ds, digests[ds.id], ctx.mf) for ds in owned]
         rows.sort(key=lambda r: (r["owner_layer"], r["owner_segment"], r["manifest_key"], r["path_template"]))
-        _write(done.root / sealed_inputs_path(segment, ctx.mf), canonical_json(rows))
+        _write(done.root / sealed_list_path(contracts, segment, ctx.mf), canonical_json(rows))
     bundles: dict[str, str] = {}
     for segment in order:
-        entries = [
-            {"path": name, "size": r.bytes, "sha256": r.file_digest}
+        members = [
+            Member(name, r.bytes, r.file_digest)
             for name, (dataset_id, r) in done.files.items()
             if contracts.dataset(dataset_id).owner == segment
         ]
-        if segment in ("5A", "5B", "6A"):
-            path = sealed_inputs_path(segment, ctx.mf)
+        if segment in SEALED_LISTS:
+            path = sealed_list_path(contracts, segment, ctx.mf)
             data = (done.root / path).read_bytes()
-            entries.append({"path": path, "size": len(data), "sha256": sha256_hex(data)})
-        data, digest = index_digest(entries)
-        folder = done.root / bundle_path(segment, ctx.mf)
-        _write(folder / "index.json", data)
-        _write(folder / "_passed.flag", flag_text(digest))
+            members.append(Member(path, len(data), sha256_hex(data)))
+        data, digest = bundle_digest(members)
+        _write(done.root / index_path(contracts, segment, ctx.mf), data)
+        _write(done.root / flag_path(contracts, segment, ctx.mf), flag_text(digest))
         bundles[segment] = digest
     return bundles
 
@@ -186,6 +170,7 @@ def write_manifest(
         ],
         **facts,
     }
+    document[SELF] = manifest_digest(document)
     _write(done.root / MANIFEST, canonical_json(document))
     return document
 

@@ -12,18 +12,12 @@ import numpy as np
 
 from fraudloom.contracts_api import Contracts, Dataset
 from fraudloom.errors import FraudloomError
-from fraudloom.states.world.publish import (
-    MANIFEST,
-    SEGMENTS,
-    bundle_path,
-    digest_file,
-    flag_text,
-    index_digest,
-    sealed_inputs_path,
-)
+from fraudloom.states.s0 import bundles as b
+from fraudloom.states.s0.gate import check_index, check_lists, content_of
+from fraudloom.states.s0.manifest import MANIFEST, read_manifest
 from fraudloom.states.world.spec import I64
 from fraudloom.states.world.view import ARRIVALS, World, load_world
-from fraudloom.tables import Columns, iter_groups
+from fraudloom.tables import Columns, file_sha256, iter_groups
 
 #: (table, column, table referred to): every non-zero value is a row of the other table.
 REFERENCES = (
@@ -104,6 +98,13 @@ class VerifyReport:
         """Record a finding."""
         self.findings.append(Finding(check, str(where), str(found), str(expected)))
 
+    def error(self, e: FraudloomError) -> None:
+        """Record an error as a finding."""
+        where = e.where
+        if isinstance(where, Path) and where.is_relative_to(self.root):
+            where = where.relative_to(self.root).as_posix()
+        self.add(e.code, where, e.what if e.found is None else e.found, e.expected)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
@@ -118,82 +119,92 @@ class VerifyReport:
 def verify_world(
     root: Path, contracts: Contracts, workers: int = 1, progress: Callable[[str, int, int], None] | None = None
 ) -> VerifyReport:
-    """Re-hash every file, re-derive every bundle, re-check all rows. Raises only SealError, when there is no world."""
-    world = load_world(root, contracts)
+    """Re-hash every file, re-derive every bundle, re-check all rows. Raises only SealError, when there is no world.
+
+    Bytes are checked by the verifier that the gate of a run uses (`s0.bundles`); rows only when the bytes hold.
+    """
     report = VerifyReport(root)
-    _files(world, report, workers, progress)
-    _bundles(world, report)
+    if not (root / MANIFEST).is_file():
+        load_world(root, contracts)  # says what is missing
+    try:
+        manifest = read_manifest(root)
+    except FraudloomError as e:
+        report.error(e)
+        return report
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        _files(root, manifest, contracts, report, pool, progress)
+        if report.passed:
+            _contents(root, manifest, contracts, report, pool, progress)
     if report.passed:
+        world = load_world(root, contracts)
         try:
             _tables(world, report)
+            _links(world, report)
             for scenario in world.scenarios:
                 _arrivals(world, scenario, report)
         except FraudloomError as e:
-            report.add("READABLE", e.where, e.found if e.found is not None else e.what, e.expected)
+            report.error(e)
     return report
 
 
-def _files(world: World, report: VerifyReport, workers: int, progress: Callable[[str, int, int], None] | None) -> None:
-    listed: Mapping[str, dict[str, Any]] = {str(e["path"]): e for e in world.manifest["files"]}
-    mf = world.fingerprint
-    known = {*listed, MANIFEST, str(world.manifest["policy_file"]["path"])}
-    known |= {sealed_inputs_path(s, mf) for s in ("5A", "5B", "6A")}
-    known |= {f"{bundle_path(s, mf)}/{name}" for s in SEGMENTS for name in ("index.json", "_passed.flag")}
-    present = {p.relative_to(world.root).as_posix() for p in world.root.rglob("*") if p.is_file()}
-    for name in sorted(known - present):
-        report.add("FILE_PRESENT", name, "missing", "present")
-    for name in sorted(present - known):
-        report.add("FILE_KNOWN", name, "not part of the world", "absent")
+def _files(
+    root: Path,
+    manifest: Mapping[str, Any],
+    contracts: Contracts,
+    report: VerifyReport,
+    pool: ThreadPoolExecutor,
+    progress: Callable[[str, int, int], None] | None,
+) -> None:
+    """Indexes, flags and verdicts; every file by size and digest; nothing missing, nothing beside."""
+    mf, sealed = str(manifest["manifest_fingerprint"]), manifest["bundles"]
+    bundles: dict[str, b.Bundle] = {}
+    gates = []
+    for segment in b.SEGMENTS:
+        gates += [b.index_path(contracts, segment, mf), b.flag_path(contracts, segment, mf)]
+        try:
+            bundles[segment] = b.open_bundle(root, mf, segment, contracts, str(sealed.get(segment)))
+        except FraudloomError as e:
+            report.error(e)
+    members = {str(f["path"]): b.Member(str(f["path"]), int(f["size"]), str(f["sha256"])) for f in manifest["files"]}
+    for bundle in bundles.values():
+        members |= {m.path: m for m in bundle.members}
+    listed = [members[name] for name in sorted(members)]
+    for error in b.check_members(root, listed, rehash=True, map_=pool.map):
+        report.error(error)
+    report.files = len(listed)
+    if progress:
+        progress("files hashed", len(listed), len(listed))
+    copy = b.check_policy_copy(root, manifest)
+    if copy is not None:
+        report.error(copy)
+    lists = [b.sealed_list_path(contracts, s, mf) for s in b.SEALED_LISTS]
+    for name in b.strangers(root, [], [*gates, *members, *lists, str(manifest["policy_file"]["path"])]):
+        report.add("FILE_KNOWN", name, file_sha256(root / name), "no such file")
+    if report.passed:
+        for check in (check_index, check_lists):
+            try:
+                check(root, manifest, bundles, contracts)
+            except FraudloomError as e:
+                report.error(e)
 
-    def one(name: str) -> tuple[str, str]:
-        return name, digest_file(world.root / name)
 
-    names = sorted(set(listed) & present)
-    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        for i, (name, found) in enumerate(pool.map(one, names)):
-            report.files += 1
-            if found != listed[name]["sha256"]:
-                report.add("FILE_DIGEST", name, found, listed[name]["sha256"])
-            if progress:
-                progress("files hashed", i + 1, len(names))
-    policy = world.manifest["policy_file"]
-    if policy["path"] in present:
-        found = digest_file(world.root / policy["path"])
-        for expected in {policy["sha256"], world.manifest["world_parameter_hash"]} - {found}:
-            report.add("FILE_DIGEST", policy["path"], found, expected)
-
-
-def _bundles(world: World, report: VerifyReport) -> None:
-    """Index, flag and manifest of each segment must tell the same digest, and the index what is on disk."""
-    mf, root = world.fingerprint, world.root
-    for segment in SEGMENTS:
-        folder = root / bundle_path(segment, mf)
-        entries = [
-            {"path": e["path"], "size": e["size"], "sha256": e["sha256"]}
-            for e in world.manifest["files"]
-            if world.contracts.dataset(e["dataset"]).owner == segment
-        ]
-        if segment in ("5A", "5B", "6A"):
-            path = root / sealed_inputs_path(segment, mf)
-            if path.is_file():
-                size, digest = path.stat().st_size, digest_file(path)
-                entries.append({"path": sealed_inputs_path(segment, mf), "size": size, "sha256": digest})
-        data, digest = index_digest(entries)
-        expected = str(world.manifest["bundles"][segment])
-        if digest != expected:
-            report.add("BUNDLE_DIGEST", folder.relative_to(root), digest, expected)
-        for name, wanted in (("index.json", data), ("_passed.flag", flag_text(expected))):
-            path = folder / name
-            if path.is_file() and path.read_bytes() != wanted:
-                found = (
-                    digest_file(path) if name == "index.json" else path.read_bytes()[:120].decode("ascii", "replace")
-                )
-                report.add(
-                    "BUNDLE_FILE",
-                    path.relative_to(root),
-                    found.strip(),
-                    digest if name == "index.json" else wanted.decode().strip(),
-                )
+def _contents(
+    root: Path,
+    manifest: Mapping[str, Any],
+    contracts: Contracts,
+    report: VerifyReport,
+    pool: ThreadPoolExecutor,
+    progress: Callable[[str, int, int], None] | None,
+) -> None:
+    """Rows and content digest of every file."""
+    files = manifest["files"]
+    tasks = [(contracts, root / str(f["path"]), str(f["dataset"])) for f in files]
+    for i, (f, found) in enumerate(zip(files, pool.map(content_of, tasks), strict=True)):
+        want = (f["rows"], f["content_digest"])
+        if found != want:
+            report.add("CONTENT_DIGEST", f["path"], found, want)
+        if progress:
+            progress("contents", i + 1, len(files))
 
 
 def _unsorted(columns: list[np.ndarray[Any, Any]], strict: bool) -> int:
@@ -258,6 +269,43 @@ def _tables(world: World, report: VerifyReport) -> None:
     instruments = world.tables["s3_instrument_base_6A"]
     if not np.array_equal(owner[instruments["account_id"] - 1], instruments["owner_party_id"]):
         report.add("HOLDER", "s3_instrument_base_6A.owner_party_id", "differs from the account's owner", "equal")
+
+
+#: (table, key): one row per row of the base table, in its order.
+ROLES = (
+    ("s5_party_fraud_roles_6A", "party_id", "s1_party_base_6A"),
+    ("s5_account_fraud_roles_6A", "account_id", "s2_account_base_6A"),
+    ("s5_merchant_fraud_roles_6A", "merchant_id", "merchants_1A"),
+    ("s5_device_fraud_roles_6A", "device_id", "s4_device_base_6A"),
+    ("s5_ip_fraud_roles_6A", "ip_id", "s4_ip_base_6A"),
+    ("merchant_class_profile_5A", "merchant_id", "merchants_1A"),
+)
+
+
+def _links(world: World, report: VerifyReport) -> None:
+    """Link tables say what the base tables say."""
+    t = world.tables
+    for name, key, base in ROLES:
+        if name in t and not np.array_equal(t[name][key], t[base][key]):
+            report.add("LINKS", name, f"{len(t[name][key])} rows, other keys than {base}", f"{len(t[base][key])} rows")
+    links, instruments = t["s3_account_instrument_links_6A"], t["s3_instrument_base_6A"]
+    pairs = [np.sort(x["instrument_id"] << 32 | x["account_id"]) for x in (links, instruments)]
+    if not np.array_equal(pairs[0], pairs[1]):
+        report.add("LINKS", "s3_account_instrument_links_6A", "other pairs", "the pairs of the instruments")
+    devices, owners = t["s4_device_base_6A"], t["s4_device_links_6A"]
+    primary = owners["link_role"] == world.contracts.code("device_link_role", "PRIMARY_OWNER")
+    held = np.flatnonzero(primary & (owners["party_id"] > 0))
+    bad = held[devices["primary_party_id"][owners["device_id"][held] - 1] != owners["party_id"][held]]
+    if len(bad):
+        row = int(bad[0])
+        owner = int(devices["primary_party_id"][owners["device_id"][row] - 1])
+        report.add("LINKS", f"s4_device_links_6A.party_id row {row}", int(owners["party_id"][row]), owner)
+    terminals = t["terminals_2B"]
+    at = devices["primary_merchant_id"][terminals["device_id"] - 1]
+    bad = np.flatnonzero(at != terminals["merchant_id"])
+    if len(bad):
+        row = int(bad[0])
+        report.add("LINKS", f"terminals_2B.device_id row {row}", int(at[row]), int(terminals["merchant_id"][row]))
 
 
 def nullable(world: World, table: str, column: str) -> bool:

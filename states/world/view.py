@@ -6,7 +6,7 @@ and merchant are over rows of the linked table in its own order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,9 @@ import numpy.typing as npt
 from fraudloom.contracts_api import Contracts, Dataset
 from fraudloom.errors import SealError
 from fraudloom.policies_api import read_yaml
-from fraudloom.states.world.publish import MANIFEST, read_manifest, shard_of
+from fraudloom.sealed import SealedFiles
+from fraudloom.states.s0.manifest import MANIFEST
+from fraudloom.states.world.publish import read_manifest, shard_of
 from fraudloom.states.world.relations import visitors
 from fraudloom.states.world.spec import F64, I64
 from fraudloom.tables import Columns, read_table
@@ -82,15 +84,18 @@ class Table(Columns):
 class Tables(Mapping[str, Columns]):
     """Tables of a world by dataset id; arrivals are not among them."""
 
-    def __init__(self, root: Path, contracts: Contracts, files: Mapping[str, list[Path]]) -> None:
-        self._root, self._contracts, self._files = root, contracts, files
+    def __init__(
+        self, root: Path, contracts: Contracts, files: Mapping[str, list[Path]], sealed: SealedFiles | None = None
+    ) -> None:
+        self._root, self._contracts, self._files, self._sealed = root, contracts, files, sealed
         self._held: dict[str, Columns] = {}
 
     def __getitem__(self, name: str) -> Columns:
         if name not in self._files or name == ARRIVALS:
             raise KeyError(name)
         if name not in self._held:
-            self._held[name] = Table(self._files[name], self._contracts.dataset(name))
+            paths = self._files[name] if self._sealed is None else self._sealed.admit_all(self._files[name])
+            self._held[name] = Table(paths, self._contracts.dataset(name))
         return self._held[name]
 
     def forget(self) -> None:
@@ -106,13 +111,18 @@ class Tables(Mapping[str, Columns]):
 
 @dataclass(frozen=True)
 class World:
-    """A published world. Arrays are built when first asked for and never changed."""
+    """A published world. Arrays are built when first asked for and never changed.
+
+    `sealed`: the door through which a run opens files: what S0 did not seal is refused, what it did not hash is
+    compared with its digest at the first reading. None: an unsealed look at a world, by tools that are not states.
+    """
 
     root: Path
     contracts: Contracts
     manifest: Mapping[str, Any]
     tables: Tables
     files: Mapping[str, list[Path]]
+    sealed: SealedFiles | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -154,13 +164,21 @@ class World:
         return int(self.manifest["arrivals"][scenario])
 
     def arrival_paths(self, scenario: str) -> list[Path]:
-        """Arrival parts of a scenario, in order."""
-        return [p for p in self.files[ARRIVALS] if f"scenario_id={scenario}" in p.parts]
+        """Arrival parts of a scenario, in order, admitted to be read."""
+        paths = [p for p in self.files[ARRIVALS] if f"scenario_id={scenario}" in p.parts]
+        return paths if self.sealed is None else self.sealed.admit_all(paths)
+
+    def admit_arrivals(self, scenario: str, map_: Callable[..., Iterable[Any]]) -> None:
+        """Compare the arrival parts of a scenario with their digests, by an executor's `map`, where none did yet."""
+        if self.sealed is not None:
+            paths = [p for p in self.files[ARRIVALS] if f"scenario_id={scenario}" in p.parts]
+            self.sealed.admit_all(paths, map_)
 
     @cached_property
     def policy(self) -> Mapping[str, Any]:
         """The world policy that the world was made with (its sealed copy)."""
-        doc: Mapping[str, Any] = read_yaml(self.root / str(self.manifest["policy_file"]["path"]))
+        path = self.root / str(self.manifest["policy_file"]["path"])
+        doc: Mapping[str, Any] = read_yaml(path if self.sealed is None else self.sealed.admit(path))
         return doc
 
     def forget(self) -> None:
@@ -342,8 +360,11 @@ class World:
         return self
 
 
-def load_world(root: Path, contracts: Contracts) -> World:
-    """Open a world by its `world.json`; SealError when there is none. Digests are checked by `verify_world`."""
+def load_world(root: Path, contracts: Contracts, sealed: SealedFiles | None = None) -> World:
+    """Open a world by its `world.json`; SealError when there is none.
+
+    `sealed`: what S0 sealed (`s0.gate`, `s0.reopen`); without it digests are checked by `verify_world` alone.
+    """
     manifest = read_manifest(root)
     if manifest is None:
         raise SealError(
@@ -357,4 +378,4 @@ def load_world(root: Path, contracts: Contracts) -> World:
     files: dict[str, list[Path]] = {}
     for entry in manifest["files"]:
         files.setdefault(entry["dataset"], []).append(root / entry["path"])
-    return World(root, contracts, manifest, Tables(root, contracts, files), files)
+    return World(root, contracts, manifest, Tables(root, contracts, files, sealed), files, sealed)

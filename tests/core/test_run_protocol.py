@@ -370,7 +370,8 @@ def test_bad_pack_leaves_one_fail_row(place: Path, tmp_path: Path) -> None:
             run_world(RunOptions(world=place / "world", policies=str(pack), runs_root=tmp_path / "runs", quiet=True))
         assert caught.value.exit_status == 2
     (row,) = rows_of(tmp_path / "runs")
-    assert (row["state"], row["status"], row["error_code"]) == ("S0", "FAIL", "POLICY_SCHEMA_VIOLATION")
+    assert (row["state"], row["status"], row["error_code"]) == ("S0", "FAIL", "S0_CONFIG_VALIDATION_FAILED")
+    assert row["error_message"].startswith("POLICY_SCHEMA_VIOLATION")
 
 
 def test_run_that_will_not_fit_writes_nothing(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s0.test_gate import ARRIVALS, only, repeat_row, rewrite, too_late
+from s0.breaking import ARRIVALS, only, repeat_row, rewrite, too_late
 
 from e2e.conftest import Woven, cli
 from fraudloom.contracts_api import packaged_root

@@ -127,6 +127,24 @@ def _forbidden_room(source: Source, target: str, at_import: bool) -> str:
     return ""
 
 
+#: What opens files. States S1 to S4 have them read by the world that S0 sealed, and written by core.
+OPENERS = {"pathlib", "pyarrow", "os", "io", "shutil", "tempfile", "glob"}
+READERS = {f"fraudloom.tables.{n}" for n in ("read_table", "iter_groups", "iter_batches", "PartWriter", "file_sha256")}
+READERS |= {"fraudloom.policies_api.read_yaml", "fraudloom.policies_api.read_document"}
+
+
+def sealed_input_rules(source: Source) -> Iterator[str]:
+    """S1 to S4 open no file themselves: what they read comes through the inventory."""
+    if not source.path.startswith(("states/s1/", "states/s2/", "states/s3/", "states/s4/")):
+        return
+    for node, name, _ in imports(source):
+        if name.split(".")[0] in OPENERS or name in READERS:
+            yield source.at(node, f"{name} opens files: inputs come from the sealed world, outputs go through core")
+    for node in source.nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            yield source.at(node, "open() opens files: inputs come from the sealed world, outputs go through core")
+
+
 def twin_rules(source: Source) -> Iterator[str]:
     """Twins stand alone: nothing of the package, and nothing compiled."""
     for node, name, _ in imports(source):

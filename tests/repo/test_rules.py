@@ -17,6 +17,7 @@ LONG_FILES: dict[str, str] = {}
 
 APPLIED: list[tuple[Rule, tuple[str, ...]]] = [
     (rules.import_rules, ("core", "kernels", "states", "policies", "contracts", "perf")),
+    (rules.sealed_input_rules, ("states",)),
     (rules.twin_rules, ("tests/naive",)),
     (rules.arithmetic_rules, ("kernels", "states")),
     (rules.replay_rules, ("kernels", "states")),
@@ -49,6 +50,9 @@ BROKEN: list[tuple[Rule, str, str, str]] = [
     (rules.import_rules, "core/a.py", "from fraudloom.states import s1", "inside functions only"),
     (rules.import_rules, "core/a.py", "def f():\n    import fraudloom.perf", "only the command line"),
     (rules.import_rules, "policies/a.py", "import json", "is data"),
+    (rules.sealed_input_rules, "states/s1/a.py", "from fraudloom.tables import read_table", "read_table opens files"),
+    (rules.sealed_input_rules, "states/s3/a.py", "from pathlib import Path", "pathlib.Path opens files"),
+    (rules.sealed_input_rules, "states/s4/a.py", "def f():\n    return open('x')", "open() opens files"),
     (rules.twin_rules, "tests/naive/a.py", "from fraudloom.kernels import fmath", "a twin imports"),
     (rules.twin_rules, "tests/naive/a.py", "def f():\n    import numba", "a twin imports"),
     (rules.arithmetic_rules, "kernels/a.py", "import math\ny = math.exp(1.0)", "math.exp"),
@@ -111,6 +115,8 @@ KEPT: list[tuple[Rule, str, str]] = [
     (rules.import_rules, "core/cli.py", "from fraudloom.states import s1\ndef f():\n    import fraudloom.perf.kernels"),
     (rules.import_rules, "core/a.py", "def f():\n    from fraudloom.states import s1"),
     (rules.import_rules, "perf/a.py", "import fraudloom.kernels\nimport pandas"),
+    (rules.sealed_input_rules, "states/s2/a.py", "from fraudloom.tables import Columns"),
+    (rules.sealed_input_rules, "states/s5/a.py", "from fraudloom.tables import read_table"),
     (rules.twin_rules, "tests/naive/a.py", "import hashlib\nfrom fractions import Fraction\nimport mpmath"),
     (
         rules.arithmetic_rules,

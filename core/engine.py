@@ -96,6 +96,11 @@ class Engine:
         """Profile of the pack: which columns are published."""
         return self.pack.profile
 
+    def note(self, state: str, *notes: str) -> None:
+        """Keep notes for the state's row of the run report, each once."""
+        held = self.notes.setdefault(state, [])
+        held += [n for n in notes if n not in held]
+
     def datasets(self, state: str) -> tuple[str, ...]:
         """Datasets of a state under the pack's profile."""
         return state_datasets(self.contracts, state, self.profile)
@@ -279,6 +284,8 @@ def compile_plans(engine: Engine) -> None:
             sc.plans["S3"] = s3.compile_plan(pack, world, streams, contracts, sc.plans["S2"])
         with engine.meter.of("S4"):
             sc.plans["S4"] = s4.compile_plan(pack, world, streams, contracts)
+        for state, plan in sc.plans.items():
+            engine.note(state, *getattr(plan, "notes", ()))
 
 
 def drop_plans(engine: Engine) -> None:

@@ -106,6 +106,7 @@ def run_gate(engine: Engine) -> None:
             what = f"the {name} is no more that with which the run was opened"
             raise s0.fault(s0.Code.SEALED_INPUTS_DRIFT, what, spec.world_root, gate.facts[name], want)
     _publish_gate(engine, gate)
+    engine.note("S0", *gate.notes)
     seal_world(engine, gate.files)
     if not engine.report.passed("S0"):
         engine.report.put(report_row(engine, "S0", "PASS"))

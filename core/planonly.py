@@ -89,19 +89,21 @@ def folder_bytes(folder: Path) -> int:
 
 
 def _world_facts(
-    choice: WorldChoice, contracts: Contracts, options: RunOptions
+    choice: WorldChoice, contracts: Contracts, options: RunOptions, pack: Pack
 ) -> tuple[tuple[str, ...], int, int, int]:
-    """Scenarios, arrivals over them, shards and rows of the largest shard (about)."""
+    """Scenarios that are in scope, arrivals over them, shards and rows of the largest shard (about)."""
+    from fraudloom.states.behaviour import behaviour
+
     if choice.there:
         manifest = read_world_manifest(choice.root)
-        names = options.scenarios or tuple(manifest["scenarios"])
+        names, _ = behaviour(pack).in_scope(options.scenarios or tuple(manifest["scenarios"]), options.seed)
         rows = [int(manifest["arrivals"].get(s, 0)) for s in names]
         shards = int(manifest["shards"])
     else:
         from fraudloom.states.world.publish import shard_count
         from fraudloom.states.world.spec import make_context
 
-        names = tuple(choice.spec.scenarios)
+        names, _ = behaviour(pack).in_scope(tuple(choice.spec.scenarios), options.seed)
         rows = [choice.spec.arrivals] * len(names)
         shards = shard_count(make_context(choice.spec, contracts), choice.spec.arrivals)
     return tuple(names), sum(rows), shards, max(rows, default=0) // max(shards, 1)
@@ -109,7 +111,7 @@ def _world_facts(
 
 def plan_run(options: RunOptions, choice: WorldChoice, pack: Pack, contracts: Contracts, held: int = 0) -> RunPlan:
     """Estimate a run. `held`: bytes that a resumed run already has on the disk."""
-    scenarios, arrivals, shards, shard_rows = _world_facts(choice, contracts, options)
+    scenarios, arrivals, shards, shard_rows = _world_facts(choice, contracts, options, pack)
     workers = worker_count(options.workers)
     rates = RATES[pack.profile]
     world = 0 if choice.there else int(arrivals * WORLD_BYTES)

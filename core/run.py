@@ -32,7 +32,7 @@ from fraudloom.scratch import remove_work
 from fraudloom.seal import verify_seal, write_seal
 from fraudloom.spec import STATES, WEAVE, Axes, RunOptions, RunSpec, parameter_hash, validation_hash
 from fraudloom.sweeps import report_row, retract, weave_states
-from fraudloom.worlds import WorldChoice, choose_scenarios, choose_world, ensure_world, read_world_manifest
+from fraudloom.worlds import WorldChoice, choose_world, ensure_world, read_world_manifest, scenarios_in_scope
 
 
 def run_world(options: RunOptions, executor: Executor | None = None) -> RunResult:
@@ -100,18 +100,24 @@ class _Call:
         from fraudloom.states.world import load_world
 
         world = load_world(choice.root, contracts)
+        try:
+            scenarios, notes = scenarios_in_scope(options, world, pack)
+        except PolicyError as e:
+            self._refuse(choice, stack, e)
+            raise
         axes = Axes(
             choice.fingerprint,
             parameter_hash(pack, contracts),
             validation_hash(pack, contracts),
             options.seed,
-            choose_scenarios(options, world),
+            scenarios,
         )
         spec, sealed = self._open(axes, choice, pack, contracts, stack)
         if sealed and options.first in ("S0", "S1"):
             self._verified(spec, executor)
             return
         engine = self._engine(spec, world, contracts, pack, executor)
+        engine.note("S0", *notes)
         del world
         self._states(engine, sealed)
 

@@ -163,7 +163,11 @@ def write_catalogue(engine: Engine, sc: Scenario) -> None:
         plan = sc.plans["S3"]
         evidence = getattr(plan, "evidence", None)
         rows = [] if evidence is None else evidence_rows("S3", plan.decisions, evidence, "plan", 0)
-        write_json(engine.single_path(sc.name), {"files": {CATALOGUE: facts}, "evidence": rows})
+        notes = [
+            f"{sc.name}: {note}" for note in getattr(sc.plan2, "notes", ()) if note not in engine.notes.get("S3", ())
+        ]
+        record = {"files": {CATALOGUE: facts}, "evidence": rows, "notes": notes}
+        write_json(engine.single_path(sc.name), record)
 
 
 def _pairs(engine: Engine, state: str) -> list[tuple[Path, Path]]:
@@ -197,6 +201,10 @@ def report_row(
     """A row of the run report."""
     axes = engine.spec.axes
     found = summaries(engine, [state]) if status == "PASS" and state in WEAVE else {}
+    notes = list(engine.notes.get(state, ()))
+    if found and state == "S3":
+        for sc in engine.scenarios:
+            notes += (engine.single_record(sc.name) or {}).get("notes", [])
     return {
         "state": state,
         "status": status,
@@ -206,7 +214,7 @@ def report_row(
         "scenarios": list(axes.scenarios),
         "counts": {d: s["rows"] for d, s in found.items()},
         "datasets": {d: s["content_digest"] for d, s in found.items()},
-        "notes": list(engine.notes.get(state, ())),
+        "notes": notes,
         "error_code": code,
         "error_message": message,
     }

@@ -10,6 +10,7 @@ from typing import Any
 from fraudloom.contracts_api import Contracts
 from fraudloom.errors import SealError, UsageError
 from fraudloom.lock import FolderLock
+from fraudloom.policies_api import Pack
 from fraudloom.progress import Progress
 from fraudloom.spec import DEFAULT_SCENARIO, RunOptions
 
@@ -89,6 +90,13 @@ def ensure_world(choice: WorldChoice, contracts: Contracts, workers: int, progre
             build_world(choice.spec, choice.root, workers=workers, progress=tell, contracts=contracts)
             if task.done < task.total:
                 task.advance(task.total - task.done)
+
+
+def scenarios_in_scope(options: RunOptions, world: Any, pack: Pack) -> tuple[tuple[str, ...], list[str]]:
+    """(scenarios to weave, notes on those that the pack's scope filters leave out); PolicyError when none is left."""
+    from fraudloom.states.behaviour import behaviour
+
+    return behaviour(pack).in_scope(choose_scenarios(options, world), options.seed)
 
 
 def choose_scenarios(options: RunOptions, world: Any) -> tuple[str, ...]:

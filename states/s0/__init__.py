@@ -2,9 +2,10 @@
 
 from fraudloom.states.s0.codes import Code, fault
 from fraudloom.states.s0.gate import Gate, check_receipt, gate, recheck, reopen, same_receipt
-from fraudloom.states.s0.inventory import check_rows, persisted_rows, sealed_digest
+from fraudloom.states.s0.inventory import OPTIONAL_INPUTS, check_rows, persisted_rows, sealed_digest
 
 __all__ = [
+    "OPTIONAL_INPUTS",
     "Code",
     "Gate",
     "check_receipt",

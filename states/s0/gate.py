@@ -17,6 +17,7 @@ from fraudloom.errors import ContractError, FraudloomError, PolicyError
 from fraudloom.policies_api import Pack, check_document
 from fraudloom.sealed import SealedFiles
 from fraudloom.spec import SPEC_VERSION_6B, VERIFY, canonical_json, parameter_hash
+from fraudloom.states.behaviour import behaviour
 from fraudloom.states.s0 import bundles as b
 from fraudloom.states.s0 import inventory as inv
 from fraudloom.states.s0.arrivals import check_arrivals
@@ -30,11 +31,12 @@ RECEIPT = "s0_gate_receipt_6B"
 
 @dataclass(frozen=True)
 class Gate:
-    """What S0 found: the inventory, the facts of the receipt, and the door to what was sealed."""
+    """What S0 found: the inventory, the facts of the receipt, the door to what was sealed, and what is done without."""
 
     facts: dict[str, Any]
     sealed_inputs: list[inv.SealedRow]
     files: SealedFiles
+    notes: list[str]
 
     def receipt(self, digest: str) -> dict[str, Any]:
         """The receipt over an inventory with this digest."""
@@ -87,6 +89,10 @@ def check_policies(pack: Pack, contracts: Contracts) -> None:
             if e.code == "SCHEMA_MISSING":
                 raise fault(Code.SCHEMA_ANCHOR_UNRESOLVED, e.what, path, policy_id, e.expected) from None
             raise fault(Code.CONFIG_VALIDATION_FAILED, f"{e.code}: {e.what}", e.where, e.found, e.expected) from None
+    try:
+        behaviour(pack)
+    except PolicyError as e:
+        raise fault(Code.CONFIG_VALIDATION_FAILED, f"{e.code}: {e.what}", e.where, e.found, e.expected) from None
 
 
 def content_of(task: tuple[Contracts, Path, str]) -> tuple[int, str]:
@@ -169,14 +175,13 @@ def gate(
     pack: Pack,
     *,
     verify: str = "full",
-    degrade: bool = False,
     executor: Executor | None = None,
 ) -> Gate:
     """Verify contracts, policies and the nine upstream segments, and list exactly what later states may read.
 
     `verify`: "full" re-hashes every member, recomputes content digests and checks every arrival; "metadata" trusts the
-    bytes of bulk data (sizes, indexes, flags and control files are checked), and says so in the receipt. `degrade`:
-    optional inputs may be missing. Errors carry the codes of `codes.Code`.
+    bytes of bulk data (sizes, indexes, flags and control files are checked), and says so in the receipt. Optional
+    inputs may be missing if the pack's behaviour_config_6B says so. Errors carry the codes of `codes.Code`.
     """
     if verify not in VERIFY:
         raise fault(Code.CONFIG_VALIDATION_FAILED, "unknown depth of verification", "--verify", verify, VERIFY)
@@ -190,7 +195,7 @@ def gate(
     check_index(world_root, manifest, found, contracts)
     check_lists(world_root, manifest, found, contracts)
     rows = (
-        inv.data_rows(contracts, source, manifest, world_root, degrade)
+        inv.data_rows(contracts, source, manifest, world_root, behaviour(pack).degrade)
         + inv.gate_rows(contracts, source, manifest, world_root, found)
         + inv.config_rows(contracts, source, mf, pack)
     )
@@ -221,7 +226,9 @@ def gate(
         },
         "arrivals": counts,
     }
-    return Gate(facts, rows, sealed_files(world_root, manifest, trusted=full))
+    listed = {r["manifest_key"] for r in rows}
+    notes = [f"{key} is missing: {what}" for key, what in inv.OPTIONAL_INPUTS.items() if key not in listed]
+    return Gate(facts, rows, sealed_files(world_root, manifest, trusted=full), notes)
 
 
 def check_receipt(contracts: Contracts, receipt: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from fraudloom.kernels.attach_device import DevicePriors
 from fraudloom.kernels.sessions import CutRule
 from fraudloom.policies_api import Pack
 from fraudloom.rng import Streams
+from fraudloom.states.behaviour import Behaviour, behaviour
 from fraudloom.states.decisions import Decisions
 from fraudloom.states.s1.index import WorldIndex, world_index
 from fraudloom.states.world.view import World
@@ -48,7 +49,7 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class S1Plan:
-    """Everything S1 needs for one scenario of one world."""
+    """Everything S1 needs for one scenario of one world. `session_max`: arrivals above which a session fails S1."""
 
     decisions: Decisions
     streams: DrawStreams
@@ -60,6 +61,8 @@ class S1Plan:
     cut: CutRule
     attach_family: int
     contracts: Contracts
+    session_max: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _cells(doc: Mapping[str, Any], inner: Sequence[str]) -> Floats:
@@ -133,6 +136,21 @@ def cut_rule(doc: Mapping[str, Any]) -> CutRule:
     return rule
 
 
+def restrict(rule: CutRule, b: Behaviour) -> tuple[CutRule, int | None, tuple[str, ...]]:
+    """(session rule under the switches and caps, arrivals above which a session fails the state, notes)."""
+    if not b.sessionisation:
+        rule = rule._replace(arrivals=np.ones_like(rule.arrivals))
+    if not b.stochastic_boundary:
+        rule = rule._replace(break_us=rule.timeout_us + 1)
+    cap = b.flows_per_session
+    if cap is None or (rule.arrivals <= cap).all():
+        return rule, None, ()
+    if not b.clamp:
+        return rule, cap, ()
+    note = f"caps.flows_per_session: sessions end at {cap} arrivals, the policy allows {int(rule.arrivals.max())}"
+    return rule._replace(arrivals=np.minimum(rule.arrivals, cap)), None, (note,)
+
+
 def _check_vocabularies(contracts: Contracts) -> None:
     for name, labels in VOCABULARIES.items():
         found = contracts.enum(name)[: len(labels)]
@@ -149,6 +167,7 @@ def compile_plan(pack: Pack, world: World, streams: Streams, contracts: Contract
     decisions = Decisions(pack.doc("rng_policy_6B"), streams)
     names = [f"ATTACH_{step}{variant}" for step in STEPS for variant in ("", "_SERIES")]
     decisions.order(*names, "ATTACH_TERMINAL", "SESSION_BOUNDARY")
+    cut, most, notes = restrict(cut_rule(pack.doc("sessionisation_policy_6B")), behaviour(pack))
     attachment, priors = pack.doc("attachment_policy_6B"), pack.doc("behaviour_prior_pack_6B")
     return S1Plan(
         decisions=decisions,
@@ -158,7 +177,9 @@ def compile_plan(pack: Pack, world: World, streams: Streams, contracts: Contract
         p_regular=float(attachment["party"]["p_regular"]),
         holding=_holding_priors(attachment, priors),
         device=_device_priors(attachment, priors),
-        cut=cut_rule(pack.doc("sessionisation_policy_6B")),
+        cut=cut,
         attach_family=contracts.code("rng_family", ATTACH_FAMILY),
         contracts=contracts,
+        session_max=most,
+        notes=notes,
     )

@@ -15,6 +15,7 @@ from fraudloom.errors import InternalError
 from fraudloom.kernels.attach import RULE_PINNED
 from fraudloom.kernels.attach_device import hold_links
 from fraudloom.kernels.idmap import encode_ids
+from fraudloom.states.behaviour import cap_exceeded
 from fraudloom.states.s1.index import WorldIndex
 from fraudloom.states.s1.plan import S1Plan
 from fraudloom.states.s1.weave import index_rows, key_kind_of
@@ -191,6 +192,9 @@ def prove(plan: S1Plan, world: World, arrivals: Columns, sessions: Columns) -> N
         if len(sessions["session_id"]):
             raise InternalError("S1", "S1_SESSION_AGGREGATE_MISMATCH", what="sessions without arrivals")
         return
+    largest = int(sessions["arrival_count"].max())
+    if plan.session_max is not None and largest > plan.session_max:
+        raise cap_exceeded("S1", "flows_per_session", f"a session of {largest} arrivals", plan.session_max)
     _prove_references(plan.index, arrivals)
     _prove_holdings(plan, arrivals)
     _prove_devices(plan.index, arrivals)

@@ -18,6 +18,7 @@ from fraudloom.kernels.issuer import DecideRule, HistoryRule
 from fraudloom.kernels.settle import AuthTimes, SettleRule
 from fraudloom.policies_api import Pack
 from fraudloom.rng import Streams
+from fraudloom.states.behaviour import Behaviour, behaviour
 from fraudloom.states.decisions import Decisions
 from fraudloom.states.s2.plan_issuer import decide_rule, history_rule, usual_census
 from fraudloom.states.s2.tables import Array, WorldTables, world_tables
@@ -97,11 +98,11 @@ def time_law(doc: Doc, unit: float) -> list[float]:
     return [float(doc["median"]) * unit, float(doc["sigma"]), float(doc["lo"]) * unit, float(doc["hi"]) * unit]
 
 
-def _group(doc: Doc, contracts: Contracts) -> GroupRule:
+def _group(doc: Doc, contracts: Contracts, b: Behaviour) -> GroupRule:
     flows = doc["flows"]
     return GroupRule(
-        merge=labels(contracts, "channel_group", flows["merge"]),
-        goodwill=labels(contracts, "channel_group", flows["goodwill_credit"]),
+        merge=labels(contracts, "channel_group", flows["merge"] if b.multi_arrival_flows else {}),
+        goodwill=labels(contracts, "channel_group", flows["goodwill_credit"] if b.refunds else {}),
         window_us=int(flows["merge_window_min"]) * 60_000_000,
         most=int(flows["max_arrivals"]),
     )
@@ -262,17 +263,23 @@ def _laws(doc: Doc) -> Array:
     return laws
 
 
-def _settle(shape: Doc, amount: Doc, timing: Doc, laws: Array, contracts: Contracts, w: WorldTables) -> SettleRule:
+def _settle(
+    shape: Doc, amount: Doc, timing: Doc, laws: Array, contracts: Contracts, w: WorldTables, b: Behaviour
+) -> SettleRule:
     branch, size, clock = shape["settlement"], amount["settlement"], timing["settlement"]
-    reversal = labels(contracts, "channel_group", {k: branch["reversal"]["card"] for k in ("ECOM", "POS", "HYBRID")})
-    reversal[contracts.code("channel_group", "ATM")] = float(branch["reversal"]["ATM"])
+    reversal = np.zeros(len(contracts.enum("channel_group")))
+    if b.reversals:
+        reversal = labels(
+            contracts, "channel_group", {k: branch["reversal"]["card"] for k in ("ECOM", "POS", "HYBRID")}
+        )
+        reversal[contracts.code("channel_group", "ATM")] = float(branch["reversal"]["ATM"])
     reversal[contracts.code("channel_group", "BANK_RAIL")] = float(branch["returned"])
     tips = members(contracts, "demand_class", branch["tip_classes"])
     return SettleRule(
         reversal=reversal,
-        refund=labels(contracts, "channel_group", branch["refund"]),
+        refund=labels(contracts, "channel_group", branch["refund"] if b.refunds else {}),
         full=float(branch["refund_full"]),
-        partial=float(branch["partial_clearing"]),
+        partial=float(branch["partial_clearing"]) if b.partial_clearing else 0.0,
         late=float(branch["late"]),
         fuel=float(branch["fuel_adjusted"]),
         tip=np.array([float(branch["tip"]["elsewhere"]), float(branch["tip"]["custom"])]),
@@ -329,7 +336,7 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts)
             what="flow shape, amounts and timing must all have a settlement section, or none",
             found=sections,
         )
-    w = world_tables(world)
+    w, b = world_tables(world), behaviour(pack)
     decisions = Decisions(pack.doc("flow_rng_policy_6B"), streams)
     _check(decisions, sections[0])
     laws = _laws(timing)
@@ -344,7 +351,7 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts)
         contracts=contracts,
         world=w,
         settlement=sections[0],
-        group=_group(shape, contracts),
+        group=_group(shape, contracts, b),
         observe=_observe(shape, contracts),
         payee=payee,
         payee_tables=payee_tables,
@@ -352,7 +359,7 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts)
         amount_tables=amount_tables,
         currency=currency,
         auth=auth,
-        settle=_settle(shape, amount, timing, laws, contracts, w) if sections[0] else None,  # type: ignore[arg-type]
+        settle=_settle(shape, amount, timing, laws, contracts, w, b) if sections[0] else None,  # type: ignore[arg-type]
         split=_split(timing, amount, auth.timer_us) if sections[0] else None,  # type: ignore[arg-type]
         history=history_rule(issuer),
         decide=decide_rule(issuer, timing, contracts, streams, w),

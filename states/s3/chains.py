@@ -46,8 +46,8 @@ def plan_chains(
     laws: Laws, pools: Pools, campaigns: Any, domain: Any, keys: Array, evidence: EvidenceArray, facts: Sequence[int],
     world: Any,
 ) -> Legs:  # fmt: skip
-    """Script all chains of a scenario. `facts`: (arrivals, start, end of the horizon)."""
-    n_arrivals, start, end = facts
+    """Script all chains of a scenario. `facts`: (arrivals, start, end of the horizon, most legs)."""
+    n_arrivals, start, end, most = facts
     count = len(campaigns.row)
     planned, missing = np.zeros(count, np.int64), np.zeros(count, np.int64)
     parts: list[kc.Legs] = []
@@ -56,7 +56,8 @@ def plan_chains(
         if t.mode != CHAIN or not len(mine):
             continue
         quota = np.zeros(len(mine), np.int64)
-        largest_remainder(np.int64(np.rint(t.share * n_arrivals)), campaigns.size[mine], quota)
+        legs_wanted = min(np.int64(np.rint(t.share * n_arrivals)), np.int64(most))
+        largest_remainder(legs_wanted, campaigns.size[mine], quota)
         planned[mine] = quota
         fits = (domain.account_bits >> t.row) & 1 == 1
         for k, c in enumerate(mine):

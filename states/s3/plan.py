@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fraudloom.contracts_api import Contracts
-from fraudloom.errors import PolicyError
+from fraudloom.errors import PolicyError, SealError
 from fraudloom.kernels import campaigns as kc
 from fraudloom.kernels.census import Domain
 from fraudloom.kernels.idmap import encode_ids
@@ -18,6 +18,7 @@ from fraudloom.kernels.sampling import lognormal_truncated, poisson
 from fraudloom.kernels.streams import draw, pick_cdf
 from fraudloom.policies_api import Pack
 from fraudloom.rng import Streams
+from fraudloom.states.behaviour import Behaviour, behaviour
 from fraudloom.states.decisions import Decisions, EvidenceArray
 from fraudloom.states.s3.chains import Legs, plan_chains
 from fraudloom.states.s3.policy import CHAIN, DAY_US, MAX_CAMPAIGNS, NEW, Array, Laws, Template, compile_laws, running
@@ -94,6 +95,8 @@ class S3Plan:
     weights: kc.Weights
     legs: Legs
     evidence: EvidenceArray
+    behaviour: Behaviour
+    notes: tuple[str, ...]
 
 
 def account_lanes(key: np.uint64, n: int, lanes: int) -> Array:
@@ -143,12 +146,15 @@ def _window(t: Template, plan_keys: Array, slot: int, evidence: EvidenceArray, s
 
 
 def _schedule(
-    laws: Laws, pools: Pools, contracts: Contracts, keys: Array, evidence: EvidenceArray, facts: Sequence[int]
-) -> dict[str, list[Any]]:
+    laws: Laws, pools: Pools, contracts: Contracts, keys: Array, evidence: EvidenceArray, facts: Sequence[int],
+    allowed: Collection[int],
+) -> dict[str, list[Any]]:  # fmt: skip
     n_arrivals, start, end = facts
     out: dict[str, list[Any]] = {k: [] for k in Campaigns.__dataclass_fields__ if k != "id"}
     bounds = lane_bounds(laws)
     for t in sorted(laws.templates, key=lambda t: t.row):
+        if t.row not in allowed:
+            continue
         count = campaign_count(t, laws, keys, evidence, n_arrivals)
         if t.mode == CHAIN:
             count = min(count, max(1, len(pools.mules) // 2))
@@ -190,11 +196,12 @@ _TYPES = {"row": np.int8, "slot": np.int32, "instance": np.int32, "lane_lo": np.
 
 def plan_campaigns(
     laws: Laws, pools: Pools, contracts: Contracts, keys: Array, id_key: np.uint64, evidence: EvidenceArray,
-    facts: Sequence[int],
+    facts: Sequence[int], allowed: Collection[int],
 ) -> Campaigns:  # fmt: skip
-    """Campaigns of a scenario; none without arrivals. `facts`: (arrivals, start, end of the horizon)."""
+    """Campaigns of a scenario; none without arrivals. `facts`: (arrivals, start, end of the horizon); `allowed`: rows
+    of types that the pack's restrictions leave."""
     if facts[0]:
-        raw = _schedule(laws, pools, contracts, keys, evidence, facts)
+        raw = _schedule(laws, pools, contracts, keys, evidence, facts, allowed)
     else:
         raw = {k: [] for k in Campaigns.__dataclass_fields__ if k != "id"}
     kinds = {k: _TYPES.get(k, np.float64 if k == "size" else np.int64) for k in raw}
@@ -202,6 +209,50 @@ def plan_campaigns(
     ids = np.empty(len(arrays["slot"]), np.int64)
     encode_ids(id_key, arrays["slot"].astype(np.int64), ids)
     return Campaigns(**arrays, id=ids)
+
+
+def allowed_types(laws: Laws, b: Behaviour, contracts: Contracts) -> frozenset[int]:
+    """Rows of the types that may be scheduled."""
+    names = contracts.enum("campaign_type")
+    rows = set()
+    for t in laws.templates:
+        form = t.script.get("form", {})
+        if b.campaign_type(names[t.row + 1], [form[k] for k in ("first", "second") if k in form]):
+            rows.add(t.row)
+    return frozenset(rows)
+
+
+def _blocked_holders(b: Behaviour, world: Any, contracts: Contracts) -> Array:
+    """bool by account row: whether the holder lives in a blocked country."""
+    codes = [contracts.code("country_iso", k) for k in sorted(b.scope.block_countries)]
+    home = table(world, "s1_party_base_6A")["country_iso"]
+    return np.asarray(np.isin(home, codes)[table(world, "s2_account_base_6A")["owner_party_id"] - 1])
+
+
+def restrict_domain(domain: Domain, b: Behaviour, blocked: Array, contracts: Contracts) -> Domain:
+    """Arrivals of blocked channels and accounts of blocked holders are in no domain."""
+    channels = domain.channel_bits.copy()
+    for name in b.scope.block_channels:
+        channels[contracts.code("channel_group", name)] = 0
+    accounts = np.where(blocked, np.int32(0), domain.account_bits)
+    return domain._replace(channel_bits=channels, account_bits=accounts)
+
+
+def _device_weights(laws: Laws, b: Behaviour, world: Any) -> tuple[Array, tuple[str, ...]]:
+    """Weight of each device in the choice of victims, and notes: 1 where the world does not know their roles."""
+    name = "s5_device_fraud_roles_6A"
+    if name in world.tables:
+        return laws.device_role[table(world, name)["fraud_role_device"]], ()
+    if not b.degrade:
+        raise SealError(
+            "S3",
+            "S3_SEALED_INPUTS_INCOMPLETE",
+            what=f"the world has no {name}",
+            expected="the table, or degrade.optional_missing DISABLE in behaviour_config_6B",
+            where=getattr(world, "root", None),
+        )
+    weights = np.ones(len(table(world, "s4_device_base_6A")["device_id"]))
+    return weights, (f"{name} is missing: every device weighs the same in the choice of victims",)
 
 
 def _bits(templates: Sequence[Template], field: str, n: int, none: bool = False) -> Array:
@@ -292,6 +343,17 @@ def again_rows(decisions: Decisions, s2: Decisions) -> Array:
     return np.array(rows, np.int64)
 
 
+def overlay_budget(b: Behaviour, n_arrivals: int) -> int | None:
+    """Most overlay flows of a scenario, None without a cap."""
+    return None if b.overlay_share is None else int(b.overlay_share * n_arrivals)
+
+
+def chain_budget(b: Behaviour, n_arrivals: int) -> int:
+    """Most legs of chains: the overlay's budget where caps are clamped, else no less than there can be."""
+    budget = overlay_budget(b, n_arrivals) if b.clamp else None
+    return n_arrivals if budget is None else budget
+
+
 def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts, s2plan: Any) -> S3Plan:
     """Compile the fraud policies against a loaded world (plan 1). PolicyError when they do not fit together."""
     laws = compile_laws(pack, contracts)
@@ -299,13 +361,18 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts,
     decisions.order(*DECISIONS, *(AGAIN if s2plan.settlement else AGAIN[:AUTH_AGAIN]))
     evidence = decisions.new_evidence()
     pools = build_pools(world, contracts)
+    b = behaviour(pack)
+    blocked = _blocked_holders(b, world, contracts)
+    pools = replace(pools, mules=pools.mules[~blocked[pools.mules - 1]])
     n = int(world.n_arrivals(streams.scenario))
     keys = {k: streams.key("identity", k) for k in ("flow", "session", "campaign", "incident")}
     lane_key = streams.key("identity", "lane")
     facts = (n, int(world.start_us), int(world.end_us))
-    campaigns = plan_campaigns(laws, pools, contracts, decisions.keys, keys["campaign"], evidence, facts)
+    allowed = allowed_types(laws, b, contracts)
+    campaigns = plan_campaigns(laws, pools, contracts, decisions.keys, keys["campaign"], evidence, facts, allowed)
     domain = build_domain(laws, world, contracts, campaigns, lane_key)
-    roles = table(world, "s5_device_fraud_roles_6A")["fraud_role_device"]
+    domain = restrict_domain(domain, b, blocked, contracts)
+    weights, notes = _device_weights(laws, b, world)
     return S3Plan(
         laws=laws,
         contracts=contracts,
@@ -349,9 +416,9 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts,
             mules=pools.mules,
             outside=pools.outside,
         ),
-        weights=kc.Weights(
-            party=laws.tier[table(world, "s5_party_fraud_roles_6A")["risk_tier"]], device=laws.device_role[roles]
-        ),
-        legs=plan_chains(laws, pools, campaigns, domain, decisions.keys, evidence, facts, world),
+        weights=kc.Weights(party=laws.tier[table(world, "s5_party_fraud_roles_6A")["risk_tier"]], device=weights),
+        legs=plan_chains(laws, pools, campaigns, domain, decisions.keys, evidence, (*facts, chain_budget(b, n)), world),
         evidence=evidence,
+        behaviour=b,
+        notes=notes,
     )

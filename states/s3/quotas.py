@@ -10,7 +10,8 @@ import numpy as np
 
 from fraudloom.kernels.census import campaign_census, largest_remainder
 from fraudloom.kernels.overlay import Clocks
-from fraudloom.states.s3.plan import S3Plan
+from fraudloom.states.behaviour import cap_exceeded
+from fraudloom.states.s3.plan import S3Plan, overlay_budget
 from fraudloom.states.s3.policy import CHAIN, Array
 from fraudloom.tables import Columns
 
@@ -30,6 +31,7 @@ class Plan2:
     base: Array
     planned: Array
     clocks: Clocks
+    notes: tuple[str, ...] = ()
 
 
 def census_new(plan: S3Plan) -> dict[str, Array]:
@@ -71,17 +73,45 @@ def stride(n: int) -> int:
     return s
 
 
+def type_totals(plan: S3Plan, domain: Array) -> tuple[dict[int, np.int64], tuple[str, ...]]:
+    """Quota of each type but chains, under the overlay's cap, and notes. DataError when the cap may not be clamped."""
+    scheduled = set(plan.campaigns.row.tolist())
+    totals = {
+        t.row: np.int64(np.rint(t.share * float(domain[t.row])))
+        for t in plan.laws.templates
+        if t.mode != CHAIN and t.row in scheduled
+    }
+    budget = overlay_budget(plan.behaviour, plan.n_arrivals)
+    if budget is None:
+        return totals, plan.notes
+    chains = int(plan.legs.planned.sum())
+    wanted = sum(int(n) for n in totals.values())
+    unclamped = [t.share * plan.n_arrivals for t in plan.laws.templates if t.mode == CHAIN and t.row in scheduled]
+    asked = wanted + sum(round(x) for x in unclamped)
+    if asked <= budget:
+        return totals, plan.notes
+    cap = f"{plan.behaviour.overlay_share} of {plan.n_arrivals} arrivals"
+    if not plan.behaviour.clamp:
+        raise cap_exceeded("S3", "overlay_share", f"{asked} overlay flows planned", f"at most {budget}, {cap}")
+    note = f"caps.overlay_share: {asked} overlay flows planned, {budget} allowed ({cap})"
+    room = budget - chains
+    if wanted > room:
+        totals = {row: np.int64(int(n) * room // wanted) for row, n in totals.items()}
+    return totals, (*plan.notes, note)
+
+
 def plan2(plan: S3Plan, census: dict[str, Array]) -> Plan2:
     """Quota of a type = share x census, half to even; split over campaigns and then shards by largest remainder."""
     c = plan.campaigns
     domain, eligible = census["domain"], census["eligible"]
     quota = np.zeros_like(eligible)
     planned = plan.legs.planned.copy()
+    totals, notes = type_totals(plan, domain)
     for t in plan.laws.templates:
         mine = np.flatnonzero(c.row == t.row)
         if t.mode == CHAIN or not len(mine):
             continue
-        total = np.int64(np.rint(t.share * float(domain[t.row])))
+        total = totals[t.row]
         split = np.zeros(len(mine), np.int64)
         whole = eligible[mine].sum(axis=1).astype(np.float64)
         largest_remainder(total, whole * c.size[mine], split)
@@ -104,4 +134,4 @@ def plan2(plan: S3Plan, census: dict[str, Array]) -> Plan2:
         planned=planned,
         stride=np.array([stride(int(n)) for n in planned], np.int64),
     )
-    return Plan2(plan, domain, eligible, quota, base.astype(np.int64), planned, clocks)
+    return Plan2(plan, domain, eligible, quota, base.astype(np.int64), planned, clocks, notes)

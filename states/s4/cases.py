@@ -40,7 +40,7 @@ from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s4.bank import Worked
 from fraudloom.states.s4.frame import Array, Rows
 from fraudloom.states.s4.plan import S4Plan
-from fraudloom.tables import Columns
+from fraudloom.tables import Columns, empty_columns
 
 #: case_event_type of each place of a member's events.
 EVENT_OF = {
@@ -172,6 +172,14 @@ def build(plan: S4Plan, flows: Rows, worked: Worked, bank: Columns, evidence: Ev
     order = np.lexsort((members.rank, links["case_id"]))
     timeline = _timeline(plan, flows, worked, members, place, case_id, closed)
     return timeline, {k: v[order] for k, v in links.items()}
+
+
+def no_cases(plan: S4Plan, bank: Columns) -> tuple[Columns, Columns]:
+    """Empty case tables; the bank view names no case."""
+    for name in ("case_id", "case_open_ts_utc", "case_close_ts_utc"):
+        bank[name][:] = 0
+    tables = [plan.contracts.dataset(d) for d in ("s4_case_timeline_6B", "s4_case_flow_link_6B")]
+    return empty_columns(tables[0]), empty_columns(tables[1])
 
 
 def _timeline(

@@ -17,6 +17,7 @@ from fraudloom.kernels.delays import GAMMA, LOGNORMAL, UNIFORM
 from fraudloom.kernels.truth import TruthRules
 from fraudloom.policies_api import Pack
 from fraudloom.rng import Streams
+from fraudloom.states.behaviour import behaviour
 from fraudloom.states.decisions import Decisions
 from fraudloom.states.s4.hours import DAY_US, business_windows
 from fraudloom.states.s4.labels import label_map
@@ -111,7 +112,8 @@ class S4Plan:
     """Everything that S4 needs for one scenario of one world.
 
     `moved` int8[outcomes]: whether money left the payer (0 no, 1 card, 2 rail, 3 rail and returned); `case_key`
-    int8[channels]; `sources` bool[patterns]: whose neighbours may be marked; windows in microseconds.
+    int8[channels]; `sources` bool[patterns]: whose neighbours may be marked; windows in microseconds;
+    `history`, `cases`: whether those tables have rows.
     """
 
     decisions: Decisions
@@ -133,6 +135,8 @@ class S4Plan:
     detection_us: int
     before_us: int
     after_us: int
+    history: bool = True
+    cases: bool = True
 
     @property
     def last_us(self) -> int:
@@ -327,6 +331,7 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts)
         presumed_us=int(doc["presumed_genuine_days"]) * DAY_US,
         last_us=int(world.end_us) + int(doc["settlement_days"]) * DAY_US - 1,
     )
+    b = behaviour(pack)
     by_channel = case["key_by_channel"]
     keys = [contracts.code("case_key_type", by_channel[c]) for c in contracts.enum("channel_group")]
     windows = doc["event_windows"]
@@ -352,4 +357,6 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts)
         detection_us=int(windows["detection_s"]) * US_PER_S,
         before_us=int(windows["case_before_s"]) * US_PER_S,
         after_us=int(windows["case_after_s"]) * US_PER_S,
+        history=b.label_history,
+        cases=b.cases,
     )

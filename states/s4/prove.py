@@ -75,8 +75,8 @@ def _truth(plan: S4Plan, flows: Rows, truth: Columns) -> None:
     _demand(~pinned | (same & ~tagged), TRUTH, "truth contradicts the label of the imported log", truth, *shown)
 
 
-def _view(truth: Columns, bank: Columns) -> None:
-    """Invariants 4 and 5: labels follow from detection, cases from labels."""
+def _view(plan: S4Plan, truth: Columns, bank: Columns) -> None:
+    """Invariants 4 and 5: labels follow from detection, cases from labels (no case where they are switched off)."""
     shown = ("flow_id", "bank_label", "detection_ts_utc", "case_open_ts_utc", "label_status")
     fraud = (bank["bank_label"] == 0) | (bank["bank_label"] == 4)
     known = bank["detection_ts_utc"] != 0
@@ -88,9 +88,15 @@ def _view(truth: Columns, bank: Columns) -> None:
     _demand((bank["detection_outcome"] != 0) == known, BANK, "detection outcome and instant disagree", bank, *shown)
     missed = truth["is_fraud_truth"] & ~known
     _demand(truth["never_reported"] == missed, BANK, "never_reported is wrong", truth, "flow_id")
+    if not plan.cases:
+        _demand(~case, BANK, "a case, although cases are switched off", bank, *shown)
+        for name in ("case_open_ts_utc", "case_close_ts_utc"):
+            _demand(bank[name] == 0, BANK, f"{name}, although cases are switched off", bank, *shown)
+        case = bank["bank_label"] != 2
     _demand((bank["bank_label"] == 2) == ~case, BANK, "NO_CASE_OPENED and a case, or neither", bank, *shown)
     for name in ("case_open_ts_utc", "case_close_ts_utc"):
-        _demand((bank[name] != 0) == case, BANK, f"{name} without a case, or a case without it", bank, *shown)
+        here = (bank[name] != 0) == case
+        _demand(here | (not plan.cases), BANK, f"{name} without a case, or a case without it", bank, *shown)
     heard = case | known
     for name in (
         "dispute_reason",
@@ -292,9 +298,12 @@ def prove(plan: S4Plan, world: Any, frame: Any, out: S4Frame, evidence: Evidence
     flows, events = frame.flows, frame.events
     _coverage(flows, events, out)
     _truth(plan, flows, out.truth)
-    _view(out.truth, out.bank)
+    _view(plan, out.truth, out.bank)
     _instants(flows, out.bank)
-    _history(flows, out.bank, out.history)
+    if plan.history:
+        _history(flows, out.bank, out.history)
+    else:
+        _demand(np.zeros(len(out.history["flow_id"]), np.bool_), BANK, "a history that is off", out.history, "flow_id")
     _events(events, event_rows(flows, events), out, out.truth, out.bank)
     _members(flows, out.bank, out.case_links)
     _machine(plan, out.cases, out.case_links)

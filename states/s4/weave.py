@@ -22,10 +22,10 @@ from fraudloom.kernels.truth import (
 )
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s4.bank import bank_columns, history_columns, screen, suspected, work
-from fraudloom.states.s4.cases import build
+from fraudloom.states.s4.cases import build, no_cases
 from fraudloom.states.s4.frame import Array, Rows, S4Frame, event_rows, flow_ordinals, writable
 from fraudloom.states.s4.plan import S4Plan
-from fraudloom.tables import Columns
+from fraudloom.tables import Columns, empty_columns
 
 REFUND_INSERTED = 64
 
@@ -155,9 +155,16 @@ def weave(plan: S4Plan, world: Any, frame: Any, evidence: EvidenceArray) -> S4Fr
     signals = screen(plan, flows, ordinal, evidence)
     worked = work(plan, flows, ordinal, truth["fraud_class"], signals, evidence)
     bank = bank_columns(plan, flows, worked)
-    cases, links = build(plan, flows, worked, bank, evidence)
+    if plan.cases:
+        cases, links = build(plan, flows, worked, bank, evidence)
+    else:
+        cases, links = no_cases(plan, bank)
     bad = truth["is_fraud_truth"]
     truth["never_reported"] = bad & (bank["detection_ts_utc"] == 0)
     truth["false_positive"] = ~bad & (suspected(plan, flows, signals) | bank["is_fraud_bank_view"])
     labels = event_columns(plan, flows, events, truth, bank)
-    return S4Frame(truth, bank, labels, history_columns(plan, flows, worked), cases, links)
+    if plan.history:
+        history = history_columns(plan, flows, worked)
+    else:
+        history = empty_columns(plan.contracts.dataset("s4_label_history_6B"))
+    return S4Frame(truth, bank, labels, history, cases, links)

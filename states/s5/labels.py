@@ -129,9 +129,12 @@ def check_bank(ctx: Context, tally: Tally, flows: Columns, truth: Columns, bank:
         if late != "label_available_at_utc":
             f.rows("REQ_SCENARIO_OOB", f"{late} inside the settlement horizon", out, ids)
     in_case = bank["case_id"] != 0
+    unlabelled = label == ctx.code("bank_label", "NO_CASE_OPENED")
     for name in ("case_open_ts_utc", "case_close_ts_utc"):
         f.rows(BANK, f"{name} exactly in cases", in_case != (bank[name] != 0), ids)
-    unlabelled = label == ctx.code("bank_label", "NO_CASE_OPENED")
+    if not ctx.plan.cases:
+        f.rows(BANK, "no case where cases are switched off", in_case, ids)
+        in_case = ~unlabelled  # what would be in a case
     f.rows(BANK, "a label exactly in cases", in_case == unlabelled, ids)
     detected = bank["detection_ts_utc"] != 0
     f.rows(BANK, "confirmed fraud was detected", fraud & ~detected, ids)
@@ -171,6 +174,9 @@ def check_history(ctx: Context, tally: Tally, flows: Columns, bank: Columns, his
     """Changes of labels: contiguous, in time, ending in the bank view; flows without one hold no label."""
     f = tally.findings
     ids = {"flow_id": history["flow_id"]}
+    if not ctx.plan.history:
+        f.rows(BANK, "no history where it is switched off", np.ones(len(ids["flow_id"]), dtype=np.bool_), ids)
+        return
     row = index.rows(history["flow_id"])
     f.rows(BANK, "history's flow exists", row < 0, ids)
     n = len(flows["flow_id"])

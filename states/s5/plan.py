@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fraudloom.errors import PolicyError
+from fraudloom.states.behaviour import Behaviour
 
 #: One sentence per check: what a PASS proves.
 PROVES: dict[str, str] = {
@@ -48,7 +49,8 @@ CORRIDOR_OF = {
 
 @dataclass(frozen=True)
 class S5Plan:
-    """Compiled segment_validation_policy_6B: severities, tolerances, caps, corridors."""
+    """Compiled segment_validation_policy_6B: severities, tolerances, caps, corridors; and which tables of S4 the pack's
+    restrictions leave (`history`, `cases`)."""
 
     severity: Mapping[str, str]
     violations_max: Mapping[str, int]
@@ -61,10 +63,13 @@ class S5Plan:
     gate_imports: bool
     loci_per_decision: int
     settlement_us: int
+    history: bool = True
+    cases: bool = True
 
 
-def compile_plan(doc: Mapping[str, Any]) -> S5Plan:
-    """Compile the policy; PolicyError (VALIDATION_POLICY_INVALID) when a corridor is empty or a check is unknown."""
+def compile_plan(doc: Mapping[str, Any], allowed: Behaviour | None = None) -> S5Plan:
+    """Compile the policy, under a pack's restrictions; PolicyError (VALIDATION_POLICY_INVALID) when a corridor is empty
+    or a check is unknown."""
     corridors: dict[str, dict[str, tuple[float, float]]] = {}
     for group, body in doc["corridors"].items():
         for name, (low, high) in body.items():
@@ -99,4 +104,6 @@ def compile_plan(doc: Mapping[str, Any]) -> S5Plan:
         gate_imports=bool(doc["realism"]["imports"]),
         loci_per_decision=int(doc["replay"]["loci_per_decision"]),
         settlement_us=int(doc["horizon"]["settlement_days"]) * 86_400_000_000,
+        history=allowed is None or allowed.label_history,
+        cases=allowed is None or allowed.cases,
     )

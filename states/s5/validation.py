@@ -16,7 +16,8 @@ from fraudloom.policies_api import Pack
 from fraudloom.progress import Progress, Task
 from fraudloom.shards import part_count, part_shards
 from fraudloom.spec import RunSpec, parameter_hash, validation_hash
-from fraudloom.states.s0 import recheck, sealed_digest
+from fraudloom.states.behaviour import behaviour
+from fraudloom.states.s0 import OPTIONAL_INPUTS, recheck, sealed_digest
 from fraudloom.states.s5 import corridors, report, whole
 from fraudloom.states.s5 import evidence as ev
 from fraudloom.states.s5.context import (
@@ -91,6 +92,8 @@ def _gate_checks(
         for ds in contracts.datasets.values():
             if not ds.owner.startswith("6B"):
                 row = by_key.get(ds.id, {})
+                if not row and ds.id in OPTIONAL_INPUTS and behaviour(pack).degrade:
+                    continue
                 good = row.get("status") in ("REQUIRED", "OPTIONAL") and row.get("read_scope") == "ROW_LEVEL"
                 findings.one(check, "required input sealed", good, f"{ds.id} is not sealed for reading")
     findings.one(
@@ -209,7 +212,7 @@ def validate(
     rows by scenario, or rows that each name theirs; by default those that the run published.
     """
     view = facts_of(spec, world) if isinstance(spec, RunSpec) else spec
-    plan = compile_plan(pack.doc("segment_validation_policy_6B"))
+    plan = compile_plan(pack.doc("segment_validation_policy_6B"), behaviour(pack))
     findings = Findings(plan.rows_per_rule)
     receipt = _gate_checks(findings, run_root, Path(world.root), contracts, pack, view, plan.rehash_upstream, executor)
     fx = world.tables["fx_rates_3A"]

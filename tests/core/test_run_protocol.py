@@ -5,6 +5,7 @@ The states are stand-ins (`toy.states`): what is tested is orchestration, on a s
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -58,10 +59,8 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def weave(place: Path, root: Path, pack: str = "full", **more: Any) -> dict[str, Any]:
     """One run; what `--json` prints."""
-    options = RunOptions(
-        world=place / "world", policies=str(place / f"pack-{pack}"), runs_root=root, quiet=True, workers=2, **more
-    )
-    return run_world(options).as_json()
+    options: dict[str, Any] = {"world": place / "world", "policies": str(place / f"pack-{pack}"), "runs_root": root}
+    return run_world(RunOptions(**options | {"quiet": True, "workers": 2} | more)).as_json()
 
 
 def digests(result: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -321,6 +320,33 @@ def test_running_again_over_other_bytes_is_a_violation(place: Path, tmp_path: Pa
     part.write_bytes(part.read_bytes()[:-1] + b"x")
     with pytest.raises(ConflictError, match="IDEMPOTENCE_VIOLATION"):
         weave(place, tmp_path, run_id=result["run_id"], first="S4")
+
+
+def test_late_start_reads_the_world_as_sealed(place: Path, tmp_path: Path) -> None:
+    """--from S2 compares the world with the inventory when it reads: another byte fails S2, and S1 keeps its row."""
+    world = Path(shutil.copytree(place / "world", tmp_path / "world"))
+    run_id = weave(place, tmp_path, world=world, last="S4")["run_id"]
+    path = next(iter(sorted(world.glob("data/layer2/5B/arrival_events/**/*.parquet"))))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SealError, match="SEALED_INPUTS_DRIFT") as caught:
+        weave(place, tmp_path, world=world, run_id=run_id, first="S2", last="S4")
+    assert caught.value.where == path
+    assert [(r["state"], r["status"]) for r in rows_of(tmp_path)] == [("S0", "PASS"), ("S1", "PASS"), ("S2", "FAIL")]
+
+
+def test_pass_rows_hold_for_their_scope_alone(place: Path, tmp_path: Path) -> None:
+    """A PASS row that names another seed, world, policy or scenario opens nothing."""
+    run_id = weave(place, tmp_path, last="S4")["run_id"]
+    (path,) = tmp_path.glob("*/data/layer3/6B/run_report/*/run_report_6B.jsonl")
+    whole = path.read_text("utf-8")
+    for key, value in (("seed", 43), ("manifest_fingerprint", "0" * 64), ("scenarios", ["other"])):
+        lines = [json.loads(line) for line in whole.splitlines()]
+        lines[1][key] = value
+        path.write_text("".join(json.dumps(row) + "\n" for row in lines), "utf-8")
+        with pytest.raises(SealError, match="GATE_NOT_PASSED"):
+            weave(place, tmp_path, run_id=run_id, first="S3", last="S4")
 
 
 def test_late_start_needs_a_run_and_pass_rows(place: Path, tmp_path: Path) -> None:

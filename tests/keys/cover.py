@@ -22,7 +22,7 @@ from keys import crowd
 from keys.crafted import crafted_for
 from keys.leaves import CHOICE, MEMBER, NUMBER, SWITCH, Leaf, leaves, put
 from keys.town import TownBuilder
-from keys.weave import READ_BY, Weaver
+from keys.weave import READ_BY, READ_UNTIL, Weaver
 
 NEAR_ARRIVALS, FAR_ARRIVALS, TOWN_ARRIVALS = 6_000, 40_000, 2_000
 WORLD, VALIDATION, GATES = "world_policy", "segment_validation_policy_6B", "realism_gates_6B"
@@ -119,7 +119,10 @@ class Bench:
             if section == "channels":
                 yield lambda doc: self.bare_town.first_change(crowd.bare(doc), "")
             return
-        weavers = ("spread", "near", "far") if READ_BY[leaf.doc_id] == "S1" else ("near", "far")
+        if leaf.doc_id in READ_UNTIL and crafted_for(leaf.key):
+            return  # postures and filters of runs: no weave shows them
+        alone = READ_BY[leaf.doc_id] == "S1" and leaf.doc_id not in READ_UNTIL
+        weavers = ("spread", "near", "far") if alone else ("near", "far")
         for name in weavers:
             yield lambda doc, name=name: getattr(self, name).first_change(leaf.doc_id, doc)  # type: ignore[misc]
 

@@ -17,14 +17,15 @@ import numpy as np
 import yaml
 from s5.bench import failed
 
-from fraudloom.errors import DataError
+from fraudloom.errors import DataError, PolicyError, SealError
 from fraudloom.kernels import campaigns as kc
 from fraudloom.kernels import sessions as ks
 from fraudloom.kernels.claims import fraud_right
 from fraudloom.kernels.truth import match_truth_rules
 from fraudloom.policies_api import Pack
-from fraudloom.states import s1
-from fraudloom.states.s1.plan import S1Plan
+from fraudloom.states import s1, s3
+from fraudloom.states.behaviour import POLICY, behaviour
+from fraudloom.states.s1.plan import S1Plan, cut_rule, restrict
 from fraudloom.states.s2.plan_issuer import _reissue
 from fraudloom.states.s4.plan import claim_rules, truth_table
 from fraudloom.states.world import WorldSpec, build_world, import_world
@@ -32,6 +33,7 @@ from fraudloom.states.world.arrivals import plan_buckets
 from fraudloom.states.world.parties import region_codes
 from fraudloom.states.world.spec import make_context
 from keys.gates import defined, weighed
+from keys.leaves import override
 from keys.validation import judged
 
 Result = Any
@@ -154,8 +156,56 @@ def of_a_run(doc: Mapping[str, Any], bench: Any) -> Result:
         return sorted(failed(run.validate(pack))), sorted(failed(broken.validate(pack)))
 
 
+def _restricted(pack: Pack, path: str, value: Any) -> Pack:
+    """The pack with one restriction more."""
+    return replace(pack, docs={**pack.docs, POLICY: override(pack.docs[POLICY], path, value)})
+
+
+def scoped(pack: Pack, bench: Any) -> Result:
+    """`Behaviour.in_scope`: which of two scenarios may be woven, as the pack is, and with one scenario blocked."""
+    del bench
+    found: list[Result] = []
+    names = ("baseline_v1", "stress_peak_online_v1")
+    packs = [pack]
+    if not pack.docs[POLICY]["scope_filters"]["allow_scenarios"]:
+        packs.append(_restricted(pack, "scope_filters.block_scenarios", list(names[1:])))
+    for each in packs:
+        for seed in (7, 8):
+            try:
+                found.append(behaviour(each).in_scope(names, seed))
+            except PolicyError as e:
+                found.append(e.code)
+    return found
+
+
+def capped(pack: Pack, bench: Any) -> Result:
+    """`restrict`: sessions under a cap of one flow, and what fails the state."""
+    del bench
+    cut, most, notes = restrict(
+        cut_rule(pack.doc("sessionisation_policy_6B")), behaviour(_restricted(pack, "caps.flows_per_session", 1))
+    )
+    return cut.arrivals.tolist(), most, notes
+
+
+def poorer(pack: Pack, bench: Any) -> Result:
+    """`s3.compile_plan`: the weights of devices in a world that does not know their roles."""
+    near = bench.near
+    tables = {n: t for n, t in near.world.tables.items() if n != "s5_device_fraud_roles_6A"}
+    world = replace(near.world, tables=tables)
+    try:
+        plan = s3.compile_plan(pack, world, near.streams, near.contracts, near.base.plans["S2"])
+    except SealError as e:
+        return e.code
+    return plan.weights.device.tolist(), plan.notes
+
+
 #: Key pattern to function; the first that fits.
 CRAFTED: dict[str, Callable[[Any, Any], Result]] = {
+    "behaviour_config_6B:scope_filters.*_scenarios": scoped,
+    "behaviour_config_6B:scope_filters.*_seeds": scoped,
+    "behaviour_config_6B:degrade.scope_miss": scoped,
+    "behaviour_config_6B:degrade.cap_hit": capped,
+    "behaviour_config_6B:degrade.optional_missing": poorer,
     "issuer_policy_6B:blocks.reissue_*": reissued,
     "sessionisation_policy_6B:*.break_on_local_day": midnight,
     "truth_labelling_policy_6B:*": truths,

@@ -184,8 +184,34 @@ def numbers_beside(value: float, schemas: Sequence[Schema]) -> list[Any]:
     return out
 
 
+def empty_lists(node: Any, path: Path = ()) -> Iterator[Path]:
+    """Paths of lists without members."""
+    if isinstance(node, list | tuple) and not node:
+        yield path
+    elif isinstance(node, Mapping):
+        for k, v in node.items():
+            yield from empty_lists(v, (*path, k))
+    elif isinstance(node, list | tuple):
+        for i, v in enumerate(node):
+            yield from empty_lists(v, (*path, i))
+
+
+def _filled(schemas: Sequence[Schema]) -> tuple[list[Any], ...]:
+    """Lists of one member that a schema of lists allows: each label, or each of its examples."""
+    items: Schema = next((s["items"] for s in schemas if "items" in s), {})
+    return tuple([x] for x in items.get("enum", items.get("examples", ())))
+
+
 def leaves(doc_id: str, doc: Any, schema: Schema) -> Iterator[Leaf]:
-    """Every number, switch, choice and list member of a document, in its order."""
+    """Every number, switch, choice and list member of a document, in its order; lists without members behind them."""
+    yield from _scalars(doc_id, doc, schema)
+    for path in empty_lists(doc):
+        filled = _filled(schemas_at(schema, schema, path, doc))
+        if filled:
+            yield Leaf(doc_id, path, MEMBER, [], filled)
+
+
+def _scalars(doc_id: str, doc: Any, schema: Schema) -> Iterator[Leaf]:
     for path, value in walk(doc):
         if path in (("version",), ("schema_version",)):
             continue

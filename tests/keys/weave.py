@@ -24,8 +24,12 @@ SEED = 7
 #: The last state that reads what the first state's policies say (S3 decides again with S2's plan).
 UNTIL = {"S1": "S1", "S2": "S3", "S3": "S3", "S4": "S4"}
 
+#: Policies that more states read than UNTIL says.
+READ_UNTIL = {"behaviour_config_6B": "S4"}
+
 #: The first state that reads a policy.
 READ_BY = {
+    "behaviour_config_6B": "S1",
     "attachment_policy_6B": "S1",
     "sessionisation_policy_6B": "S1",
     "behaviour_prior_pack_6B": "S1",
@@ -88,7 +92,7 @@ class Weaver:
         pack = replace(self.pack, docs={**self.pack.docs, doc_id: doc})
         woven = replace(self.base, plans=dict(self.base.plans))
         first = READ_BY[doc_id]
-        for dataset, table in self.tables(pack, first, UNTIL[first], woven):
+        for dataset, table in self.tables(pack, first, READ_UNTIL.get(doc_id, UNTIL[first]), woven):
             self.last_digest = self.digest(dataset, table)
             if self.last_digest != self.digests[dataset]:
                 return dataset

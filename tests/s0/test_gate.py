@@ -4,25 +4,29 @@ import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from keys.leaves import override
 
 from fraudloom import policies_api
 from fraudloom.contract_check import schema_validator
 from fraudloom.contract_source import ContractSource
 from fraudloom.contracts_api import Contracts
 from fraudloom.errors import FraudloomError, SealError
-from fraudloom.policies_api import Pack, load_pack, packs_root
+from fraudloom.policies_api import Pack, load_pack, packs_root, read_yaml
 from fraudloom.run import run_world
 from fraudloom.spec import RunOptions, parameter_hash
 from fraudloom.states import s0
+from fraudloom.states.behaviour import POLICY
 from fraudloom.states.s0.inventory import OPTIONAL_INPUTS
 from fraudloom.states.world import WorldSpec, build_world, load_world
 from fraudloom.states.world.spec import make_context
 from s0 import breaking as br
 
+SHIPPED = read_yaml(packs_root() / "default" / "behaviour_config_6B.yaml")
 pytestmark = pytest.mark.xdist_group("s0_gate")
 
 
@@ -167,7 +171,10 @@ def test_optional_input_may_be_missing(world: Path, contracts: Contracts, pack: 
     br.drop_table(world, "data/layer3/6A/s5_device_fraud_roles_6A/**/*.parquet")
     with pytest.raises(SealError, match="REQUIRED_ARTIFACT_MISSING"):
         s0.gate(world, contracts, pack)
-    keys = {r["manifest_key"] for r in s0.gate(world, contracts, pack, degrade=True).sealed_inputs}
+    docs = {**pack.docs, POLICY: override(SHIPPED, "degrade.optional_missing", "DISABLE")}
+    gate = s0.gate(world, contracts, replace(pack, docs=docs))
+    keys = {r["manifest_key"] for r in gate.sealed_inputs}
+    assert len(gate.notes) == 1 and gate.notes[0].startswith("s5_device_fraud_roles_6A is missing")
     assert "s5_device_fraud_roles_6A" not in keys and "s5_party_fraud_roles_6A" in keys
 
 

@@ -56,7 +56,7 @@ def documents() -> dict[str, Any]:
 
 def pack(docs: Mapping[str, Any]) -> Any:
     """What `compile_plan` needs of a pack."""
-    return SimpleNamespace(doc=lambda policy_id: docs[policy_id])
+    return SimpleNamespace(docs=docs, doc=lambda policy_id: docs[policy_id])
 
 
 def world() -> Any:

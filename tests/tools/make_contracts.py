@@ -21,6 +21,7 @@ POLICIES = {
     "world_policy": "world",
     "import_map": "world",
     "rng_profile_layer3": "6B",
+    "behaviour_config_6B": "6B",
     "attachment_policy_6B": "6B.S1",
     "sessionisation_policy_6B": "6B.S1",
     "behaviour_prior_pack_6B": "6B.S1",

@@ -184,7 +184,7 @@ def config_rows(contracts: Contracts, source: ContractSource, mf: str, pack: Pac
                 role="POLICY",
                 read_scope="ROW_LEVEL",
                 sha256_hex=pack.hashes[policy_id],
-                notes="S5 only; outside parameter_hash" if policy_id in VALIDATION_POLICIES else None,
+                notes="validation only; outside parameter_hash" if policy_id in VALIDATION_POLICIES else None,
             )
         )
     return rows

@@ -52,6 +52,7 @@ class Scenario:
     plans: dict[str, Any]
     census: Any = None
     busy: Any = None
+    planned_busy: Any = None
     units: list[dict[str, Any]] = field(default_factory=list)
     plan2: Any = None
     bases: Any = None
@@ -294,5 +295,5 @@ def drop_plans(engine: Engine) -> None:
 
     for sc in engine.scenarios:
         sc.plans.clear()
-        sc.census = sc.busy = sc.plan2 = sc.bases = None
+        sc.census = sc.busy = sc.planned_busy = sc.plan2 = sc.bases = None
     engine.world = load_world(engine.spec.world_root, engine.contracts, engine.sealed)

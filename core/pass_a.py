@@ -61,6 +61,7 @@ class PassA:
             last = record["last"] or last
         with engine.meter.of("S3"):
             sc.plan2 = s3.plan2(sc.plans["S3"], sc.census)
+            sc.planned_busy = s3.busy_planned(sc.plan2, sc.busy)
         # Attaching reads most of the world, weaving little: at 8 M arrivals this gives back 200 MB before shards come.
         engine.world.forget()
         release_memory()

@@ -169,7 +169,7 @@ class PassB:
             if hasattr(s2, "prove"):
                 s2.prove(plan, world, arrivals, sessions, frames.s2)
             return
-        frames.s3 = s3.overlay(sc.plan2, world, shard, arrivals, sessions, frames.s2, sc.busy, evidence)
+        frames.s3 = s3.overlay(sc.plan2, world, shard, arrivals, sessions, frames.s2, sc.planned_busy, evidence)
         s3.prove(sc.plan2, world, arrivals, sessions, frames.s2, frames.s3)
         if state in self.states:
             work.realised |= realised_arrays(shard, frames.s3.realised)

@@ -12,7 +12,7 @@ frame: every column of s2_flow_anchor_baseline_6B, or more, and `_ordinal`):
 - `prove_events(flows, events, settlement)`: invariants 1 to 4, for an overlay's frame too.
 """
 
-from fraudloom.states.s2.busy import busy_add, busy_merge, busy_new
+from fraudloom.states.s2.busy import busy_add, busy_add_places, busy_merge, busy_new
 from fraudloom.states.s2.decide import DECIDED, BlockList, decide, no_blocks
 from fraudloom.states.s2.frame import (
     S2Frame,
@@ -37,6 +37,7 @@ __all__ = [
     "S2Plan",
     "build_events",
     "busy_add",
+    "busy_add_places",
     "busy_merge",
     "busy_new",
     "choose_payees",

@@ -22,7 +22,7 @@ def busy_new(plan: S2Plan) -> Busy:
 
 
 def busy_add(plan: S2Plan, attached: Columns, busy: Busy) -> None:
-    """Add rows that have ts_utc, merchant_id and ip_id: attached arrivals, or flows that an overlay plans."""
+    """Add rows that have ts_utc, merchant_id and ip_id: attached arrivals."""
     ts, merchant, ip = (own(attached[name]).astype(np.int64, copy=False) for name in ("ts_utc", "merchant_id", "ip_id"))
     count_busy(
         ts,
@@ -34,6 +34,17 @@ def busy_add(plan: S2Plan, attached: Columns, busy: Busy) -> None:
         busy["merchant_hours"],
         busy["ip_days"],
     )
+
+
+def busy_add_places(plan: S2Plan, merchants: tuple[Array, Array], addresses: tuple[Array, Array], busy: Busy) -> None:
+    """Add merchants and addresses apart: int64 (ids, instants in us) each. Outside the horizon: not counted."""
+    for (ids, ts), slots, width, counts in (
+        (merchants, plan.merchant_slot, 3_600_000_000, busy["merchant_hours"]),
+        (addresses, plan.ip_slot, 86_400_000_000, busy["ip_days"]),
+    ):
+        slot, at = slots[ids - 1], (ts - plan.world.start_us) // width
+        watched = (slot >= 0) & (at >= 0) & (at < counts.shape[1])
+        np.add.at(counts, (slot[watched], at[watched]), np.int32(1))
 
 
 def busy_merge(into: Busy, other: Busy) -> None:

@@ -7,6 +7,7 @@ census counts what each campaign could start from; `plan2` splits quotas over sh
 
 from fraudloom.states.s3.catalogue import catalogue
 from fraudloom.states.s3.plan import S3Plan, compile_plan
+from fraudloom.states.s3.planned import busy_planned
 from fraudloom.states.s3.prove import prove
 from fraudloom.states.s3.quotas import Plan2, census_add, census_merge, census_new, plan2
 from fraudloom.states.s3.weave import S3Frame, overlay
@@ -15,6 +16,7 @@ __all__ = [
     "Plan2",
     "S3Frame",
     "S3Plan",
+    "busy_planned",
     "catalogue",
     "census_add",
     "census_merge",

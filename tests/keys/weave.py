@@ -131,7 +131,8 @@ class Weaver:
         s3.census_add(plan, self.world, w.attached, w.census)
         w.plan2 = s3.plan2(plan, w.census)
         evidence = plan.decisions.new_evidence()
-        w.s3 = s3.overlay(w.plan2, self.world, 0, w.arrivals, w.sessions, w.s2, w.busy, evidence)
+        planned = s3.busy_planned(w.plan2, w.busy)
+        w.s3 = s3.overlay(w.plan2, self.world, 0, w.arrivals, w.sessions, w.s2, planned, evidence)
         yield "s3_flow_anchor_with_fraud_6B", w.s3.flows
         yield "s3_event_stream_with_fraud_6B", w.s3.events
         yield "s3_session_index_with_fraud_6B", w.s3.sessions

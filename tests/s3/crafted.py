@@ -79,12 +79,13 @@ def weave(root: Path, pack: Pack, order: tuple[int, ...] | None = None, batch: i
         s3.census_add(p3, world, parts[-1], census)
     attached = concat(parts)
     plan2 = s3.plan2(p3, census)
+    planned = s3.busy_planned(plan2, busy)
     woven: dict[int, Any] = {}
     for shard in order or range(world.shards):
         mine = attached["_shard"] == shard
         arrivals, sessions = s1.sessionise(p1, world, {k: v[mine] for k, v in attached.items()}, evidence)
         frame2 = s2.weave(p2, world, arrivals, sessions, busy, p2.decisions.new_evidence())
         own = p3.decisions.new_evidence()
-        frame3 = s3.overlay(plan2, world, shard, arrivals, sessions, frame2, busy, own)
+        frame3 = s3.overlay(plan2, world, shard, arrivals, sessions, frame2, planned, own)
         woven[shard] = (arrivals, sessions, frame2, frame3, own)
     return Woven(world, p3, plan2, census, busy, dict(sorted(woven.items())))

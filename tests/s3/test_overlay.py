@@ -14,6 +14,7 @@ from fraudloom.errors import InternalError, PolicyError
 from fraudloom.kernels.checks import sum_counters
 from fraudloom.kernels.idmap import decode_ids
 from fraudloom.states import s3
+from fraudloom.states.s3 import planned
 from fraudloom.states.s3 import weave as weaving
 from fraudloom.states.s3.plan import AGAIN
 from fraudloom.states.s3.policy import CHAIN, MAX_CAMPAIGNS, NEW
@@ -329,3 +330,44 @@ def test_second_decisions_must_be_those_of_s2(root: Path, key: str, value: objec
     next(d for d in doc["decisions"] if d["decision"] == "ISSUER_DECIDE")[key] = value
     with pytest.raises(PolicyError, match="other families or slots"):
         weave(root, replace(pack, docs={**pack.docs, "fraud_rng_policy_6B": doc}))
+
+
+def test_the_plan_joins_the_census(woven: Woven) -> None:
+    """Broken: S3's issuer does not see what campaigns plan at watched merchants, or S2's census is changed by it."""
+    p2, plan = woven.plan2, woven.plan
+    before = {k: v.copy() for k, v in woven.busy.items()}
+    after = s3.busy_planned(p2, woven.busy)
+    assert all(np.array_equal(before[k], woven.busy[k]) for k in before)
+    more = {k: after[k].astype(np.int64) - before[k] for k in before}
+    assert all((v >= 0).all() and v.any() for v in more.values())
+    new = [t.row for t in plan.laws.templates if t.mode == NEW]
+    c = plan.campaigns
+    slot = np.where(c.fixed > 0, plan.s2.merchant_slot[c.fixed - 1], -1)
+    mine = np.isin(c.row, new) & (slot >= 0)
+    assert np.array_equal(
+        more["merchant_hours"].sum(axis=1), np.bincount(slot[mine], p2.planned[mine], len(before["merchant_hours"]))
+    )
+    for k in np.flatnonzero(mine & (p2.planned > 1)):
+        hours = np.flatnonzero(more["merchant_hours"][slot[k]])
+        first, last = ((x - plan.start_us) // 3_600_000_000 for x in (c.start[k], c.end[k]))
+        assert first in hours and ((hours >= first) & (hours <= last)).any()
+
+
+def test_addresses_are_dealt_by_the_plan(woven: Woven) -> None:
+    """Broken: a campaign's planned addresses are not those of its windows, or not as many as its flows."""
+    p2, plan = woven.plan2, woven.plan
+    c, pools, laws, seen = plan.campaigns, plan.pools, plan.laws, 0
+    for k in np.flatnonzero((laws.address[c.row] == 1) & (p2.planned > 20)):
+        ts = planned.schedule(p2, int(k))
+        assert len(ts) == p2.planned[k] and ts[0] == c.start[k] and ts[-1] < c.end[k] and (np.diff(ts) >= 0).all()
+        address, when = planned.dealt_addresses(p2, int(k), ts)
+        own = laws.address_own[c.row[k]] * len(ts)
+        assert len(ts) - own - 1 <= len(address) <= len(ts) - own + 1 and np.isin(when, ts).all()
+        spread, used = laws.address_spread[c.row[k]], np.unique(address)
+        for g in range(5):
+            window = pools.addresses[pools.group_at[g] : pools.group_at[g + 1]]
+            inside = np.isin(used, window).sum()
+            share = laws.groups[c.row[k], g] > (laws.groups[c.row[k], g - 1] if g else 0.0)
+            assert inside <= min(spread, len(window)) and (share or not inside)
+        seen += 1
+    assert seen

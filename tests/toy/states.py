@@ -206,6 +206,7 @@ def s3() -> Any:
         census_new=lambda plan: {"shards": np.zeros(plan.shards, dtype=np.int64)},
         census_add=census_add,
         plan2=plan2,
+        busy_planned=lambda plan2, busy: busy,
         overlay=overlay,
         catalogue=catalogue,
         prove=lambda plan, *rest: fail_if_asked(plan),

@@ -4,6 +4,7 @@ import pytest
 
 from naive.plan_s2 import WORLD as ISSUER_WORLD
 from naive.plan_s3 import WORLD, Plan
+from naive.planned_s3 import add_planned
 from naive.redo_s3 import decide_again, issuer_plan
 from naive.rows_s3 import catalogue_rows, event_rows, session_rows
 from naive.scripts_s3 import Scripts
@@ -22,6 +23,10 @@ def woven(published):
     run, arrivals = (p.manifest, p.docs, p.enums, p.seed, p.scenario), p.groups("s1_arrival_entities_6B")
     plan, issuer = Plan(world, *run), issuer_plan(world, *run, arrivals)
     plan.census(arrivals)
+    before = [sum(map(sum, x)) for x in (issuer.places.merchant_hours, issuer.places.ip_days)]
+    add_planned(plan, issuer)
+    after = [sum(map(sum, x)) for x in (issuer.places.merchant_hours, issuer.places.ip_days)]
+    assert all(a > b for a, b in zip(after, before, strict=True)), "nothing planned meets a watched place"
     scripts, out = Scripts(plan), []
     names = "s2_flow_anchor_baseline_6B", "s1_session_index_6B", "s2_event_stream_baseline_6B"
     for shard, (flows, sessions, events) in enumerate(zip(*map(p.groups, names), strict=True)):

@@ -130,7 +130,7 @@ def _t6b(e: Evidence) -> Figures:
         kind = 1 + e.labels("campaign_type").index(name)
         own = quantile(_refs(e, [2 * kind, 2 * kind + 1]), 1, 2)
         if not e.surfaces.has(FLOWS, "fraud_pattern_type"):
-            found = Found(None, note="fraud_pattern_type is not published", unpublished=True)
+            found = Found(None, note="medians of types left out: fraud_pattern_type is not published", unpublished=True)
         elif own is None or not genuine:
             found = Found(None, note=f"no {name} flows" if own is None else "no genuine flows")
         else:

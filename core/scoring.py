@@ -74,8 +74,9 @@ def score_run(
     plan = score.compile_plan(pack.doc(POLICY))
     axes = run.receipt["axes"]
     world_root = world or Path(str(run.receipt["world_root"]))
-    facts = score.read_world(world_root, str(axes["manifest_fingerprint"]), axes["scenarios"], contracts)
     surfaces = score.Surfaces.find(run.root, (e["path"] for e in seal["files"]), contracts)
+    bare = not surfaces.has("s3_flow_anchor_with_fraud_6B", "pinned_label")
+    facts = score.read_world(world_root, str(axes["manifest_fingerprint"]), axes["scenarios"], contracts, bare)
     sharing = score.Sharing(facts.devices, facts.addresses, facts.accounts)
     ctx = score.Context(surfaces, facts, plan, sharing)
     tasks = score.scan_tasks(surfaces)

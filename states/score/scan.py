@@ -30,7 +30,7 @@ from fraudloom.tables import Columns, iter_groups
 
 #: Datasets that lie in parts.
 PARTED = (ARRIVALS, SESSIONS, BASE_FLOWS, BASE_EVENTS, FLOWS, TRUTH, BANK, CASES)
-AMOUNT_SHIFT, REF_SHIFT, RULE_SHIFT = 44, 48, 6
+AMOUNT_SHIFT, REF_SHIFT, RULE_SHIFT = 44, 48, 8
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,14 @@ def scan_tasks(surfaces: Surfaces) -> list[Task]:
     return sorted({task for name in PARTED if name not in surfaces.missing for task in surfaces.files[name]})
 
 
-def pack_rule(pattern: Any, campaign: Any, anomaly: Any, rule: Any, label: Any) -> Any:
+def pack_rule(pattern: Any, campaign: Any, anomaly: Any, pinned: Any, rule: Any, label: Any) -> Any:
     """A flow's full predicate and what matched, in one integer.
 
-    From the lowest bit: anomaly, campaign, pattern (4 bits), rule (10 bits), label.
+    From the lowest bit: anomaly, campaign, pattern (4 bits), pinned label plus one (2 bits), rule (8 bits), label.
     """
     anomaly = np.where(campaign, False, anomaly)  # a campaign's rules do not ask for an anomaly
-    predicate = pattern.astype(np.int64) * 4 + campaign * 2 + anomaly
+    anomaly = np.where(pinned >= 0, False, anomaly)  # nor does the label of an imported log
+    predicate = (pinned.astype(np.int64) + 1) * 64 + pattern.astype(np.int64) * 4 + campaign * 2 + anomaly
     return (label.astype(np.int64) << 16) | (rule.astype(np.int64) << RULE_SHIFT) | predicate
 
 
@@ -137,10 +138,11 @@ class _Part:
     def flows(self) -> None:
         has = self.ctx.surfaces.has
         full = has(FLOWS, "amount_ref_minor", "tz", "fraud_pattern_type", "mutation_flags")
-        amount = ("amount_ref_minor", "tz", "fraud_pattern_type", "mutation_flags") if full else ("amount", "party_id")
+        more = ["amount_ref_minor", "tz", "fraud_pattern_type", "mutation_flags"] if full else ["amount", "party_id"]
+        more.append("pinned_label" if has(FLOWS, "pinned_label") else "arrival_seq")
         rule = ("label_rule_id",) if has(TRUTH, "label_rule_id") else ()
         tables = (
-            self.groups(FLOWS, "flow_id", "merchant_id", "campaign_id", *amount),
+            self.groups(FLOWS, "flow_id", "merchant_id", "campaign_id", *more),
             self.groups(TRUTH, "flow_id", "fraud_label", "is_fraud_truth", *rule),
             self.groups(BANK, "flow_id", "bank_label", "is_fraud_bank_view"),
         )
@@ -173,23 +175,30 @@ class _Part:
         self.tally.patterns += np.bincount(pattern, minlength=len(self.tally.patterns))
         if truth is not None:
             anomaly = (flows.get("mutation_flags", none) & self.ctx.plan.anomaly_mask) != 0
-            self._truth(tagged, anomaly, pattern, truth)
+            pinned = flows.get("pinned_label")
+            if pinned is None:
+                pinned = world.pinned_label(flows["merchant_id"], flows["arrival_seq"])
+            self._truth(tagged, anomaly, pattern, pinned, truth)
         labels = None if truth is None else truth["fraud_label"]
         self._campaigns(flows["campaign_id"][tagged], classes[tagged], zone[tagged], labels, tagged)
         if bank is not None:
             self._bank(flows, classes, pattern, tagged, bank)
 
-    def _truth(self, tagged: Any, anomaly: Any, pattern: Any, truth: Columns) -> None:
+    def _truth(self, tagged: Any, anomaly: Any, pattern: Any, pinned: Any, truth: Columns) -> None:
         legit = self.ctx.surfaces.contracts.code("fraud_label", "LEGIT")
         good = truth["fraud_label"] == legit
-        clean = ~tagged & ~anomaly
+        told = pinned >= 0  # an imported log says itself what its rows are
+        free = ~tagged & ~told
+        clean = ~tagged & (told | ~anomaly)
+        right = np.where(told, truth["fraud_label"] == pinned, good)
         self.tally.add("clean_flows", clean.sum())
-        self.tally.add("clean_legit", (clean & good).sum())
+        self.tally.add("clean_legit", (clean & right).sum())
         self.tally.add("campaign_flows", tagged.sum())
         self.tally.add("campaign_labelled", (tagged & ~good).sum())
-        self.tally.free_labels += np.bincount(truth["fraud_label"][~tagged], minlength=len(self.tally.free_labels))
+        self.tally.free_labels += np.bincount(truth["fraud_label"][free], minlength=self.tally.sizes.labels)
         if "label_rule_id" in truth:
-            self.tally.rules.add(pack_rule(pattern, tagged, anomaly, truth["label_rule_id"], truth["fraud_label"]))
+            rule, label = truth["label_rule_id"], truth["fraud_label"]
+            self.tally.rules.add(pack_rule(pattern, tagged, anomaly, pinned, rule, label))
 
     def _campaigns(self, campaign: I64, classes: Any, zone: Any, labels: Any, tagged: Any) -> None:
         ids, place = np.unique(campaign, return_inverse=True)

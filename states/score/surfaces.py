@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from fraudloom.contracts_api import Contracts
 from fraudloom.errors import DataError, SealError
-from fraudloom.states.world import load_world
+from fraudloom.states.world import World, load_world
 from fraudloom.tables import Columns, read_table
 
 ARRIVALS, SESSIONS = "s1_arrival_entities_6B", "s1_session_index_6B"
@@ -25,6 +25,8 @@ TRUTH, BANK, CASES = "s4_flow_truth_labels_6B", "s4_flow_bank_view_6B", "s4_case
 READ = (ARRIVALS, SESSIONS, BASE_FLOWS, BASE_EVENTS, CATALOGUE, FLOWS, TRUTH, BANK, CASES)
 I64 = npt.NDArray[np.int64]
 Task = tuple[str, int]
+#: Room of arrival_seq in a key of an arrival.
+SEQ_BITS = 36
 _PART = re.compile(r"scenario_id=([^/]+)/(?:part-(\d+)|[^/]+)\.parquet$")
 
 
@@ -88,7 +90,8 @@ class WorldFacts:
     """What the scorer takes from the sealed world.
 
     Arrays by id (place 0 unused): class and currency of a merchant, home zone of a party. By currency code: minor units
-    of a major one, reference cents of a minor one. And how many entities there are.
+    of a major one, reference cents of a minor one. And how many entities there are. Of an imported log, if asked for:
+    keys of the arrivals that it labels, ascending, and their labels.
     """
 
     imported: bool
@@ -101,6 +104,16 @@ class WorldFacts:
     devices: int
     addresses: int
     accounts: int
+    label_keys: I64
+    label_codes: npt.NDArray[np.int8]
+
+    def pinned_label(self, merchant: I64, arrival_seq: I64) -> npt.NDArray[np.int8]:
+        """Label that an imported log gives the arrival of a flow, -1 for none (and for new flows)."""
+        if not len(self.label_keys):
+            return np.full(len(merchant), -1, np.int8)
+        key = (merchant << SEQ_BITS) + arrival_seq
+        at = np.minimum(np.searchsorted(self.label_keys, key), len(self.label_keys) - 1)
+        return np.where(self.label_keys[at] == key, self.label_codes[at], np.int8(-1))
 
     def of(self, table: npt.NDArray[Any], ids: I64, what: str) -> npt.NDArray[Any]:
         """Values of int64[n] ids; DataError when the world has no such id."""
@@ -125,8 +138,23 @@ def _by_id(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.concatenate([values[:1] * 0, values]) if len(values) else np.zeros(1, values.dtype)
 
 
-def read_world(root: Path, fingerprint: str, scenarios: Iterable[str], contracts: Contracts) -> WorldFacts:
-    """Facts of the world of a run. SealError when there is none, or when it is another one."""
+def _log_labels(world: World, contracts: Contracts) -> tuple[I64, npt.NDArray[np.int8]]:
+    """Keys and labels of the arrivals that an imported log labels."""
+    names = ("merchant_id", "arrival_seq", "pinned_label")
+    rows = read_table(world.files["arrival_events_5B"], contracts.dataset("arrival_events_5B"), names)
+    told = rows["pinned_label"] >= 0
+    keys = (rows["merchant_id"][told] << SEQ_BITS) + rows["arrival_seq"][told]
+    order = np.argsort(keys)
+    return keys[order], rows["pinned_label"][told][order]
+
+
+def read_world(
+    root: Path, fingerprint: str, scenarios: Iterable[str], contracts: Contracts, log_labels: bool = False
+) -> WorldFacts:
+    """Facts of the world of a run. SealError when there is none, or when it is another one.
+
+    `log_labels`: read the labels of an imported log as well, for flows that are published without them.
+    """
     world = load_world(root, contracts)
     if world.fingerprint != fingerprint:
         raise SealError(
@@ -148,8 +176,12 @@ def read_world(root: Path, fingerprint: str, scenarios: Iterable[str], contracts
     cities, parties = table("cities_1B", "tzid"), table("s1_party_base_6A", "city_id")
     minor = np.array([float(10 ** int(k)) for k in fx["decimals"]])
     rows: Mapping[str, int] = world.manifest["rows"]
+    imported = str(world.manifest["origin"]) == "imported"
+    keys, codes = (np.zeros(0, np.int64), np.zeros(0, np.int8))
+    if imported and log_labels:
+        keys, codes = _log_labels(world, contracts)
     return WorldFacts(
-        imported=str(world.manifest["origin"]) == "imported",
+        imported=imported,
         arrivals=sum(world.n_arrivals(s) for s in scenarios),
         merchant_class=_by_id(classes["primary_demand_class"]),
         merchant_currency=_by_id(merchants["currency"]),
@@ -160,4 +192,6 @@ def read_world(root: Path, fingerprint: str, scenarios: Iterable[str], contracts
         devices=int(rows["s4_device_base_6A"]),
         addresses=int(rows["s4_ip_base_6A"]),
         accounts=int(rows["s2_account_base_6A"]),
+        label_keys=keys,
+        label_codes=codes,
     )

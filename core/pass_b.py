@@ -15,7 +15,7 @@ from fraudloom.engine import Engine, Scenario
 from fraudloom.errors import ConflictError
 from fraudloom.evidence import evidence_rows
 from fraudloom.frames import S1Frame, ShardFrames, read_back
-from fraudloom.memory import trim_memory
+from fraudloom.memory import TRIM_ABOVE, trim_memory
 from fraudloom.pass_a import arrays_of
 from fraudloom.pool import run_all
 from fraudloom.progress import Task
@@ -213,7 +213,7 @@ class PassB:
         engine.part_done(sc.name, part, records)
         if self.needs_scatter and (self.states[-1] == "S4" or engine.profile == "full"):
             sc.scratch.free_part(part)
-        trim_memory()
+        trim_memory(TRIM_ABOVE)
         faults.point("part")
 
 

@@ -41,9 +41,7 @@ def empty_columns(ds: Dataset, n: int = 0, profile: str = "full") -> Columns:
 
 def _array(c: Column, ds: Dataset, values: np.ndarray[Any, Any]) -> pa.Array:
     if values.dtype != c.memory_dtype:
-        raise InternalError(
-            "CORE", "DTYPE", what=f"{ds.id}.{c.name}", found=values.dtype, expected=c.memory_dtype
-        )
+        raise InternalError("CORE", "DTYPE", what=f"{ds.id}.{c.name}", found=values.dtype, expected=c.memory_dtype)
     if c.enum:
         if c.nullable:
             codes = pa.array(values, mask=values < 0)
@@ -95,9 +93,7 @@ def _decode(c: Column, ds: Dataset, arr: pa.Array | pa.ChunkedArray) -> np.ndarr
     if c.type == "bool":
         return np.asarray(arr.to_numpy(zero_copy_only=False), dtype=np.bool_)
     if arr.type != c.arrow_type():
-        raise DataError(
-            "DATA", "COLUMN_TYPE", what=f"{ds.id}.{c.name}", found=arr.type, expected=c.arrow_type()
-        )
+        raise DataError("DATA", "COLUMN_TYPE", what=f"{ds.id}.{c.name}", found=arr.type, expected=c.arrow_type())
     if c.type == "ts":
         arr = arr.view(pa.int64())
     elif c.type == "day":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from fraudloom.memory import trim_memory
+from fraudloom.memory import TRIM_ABOVE, trim_memory
 from fraudloom.states.s5 import arrivals as s1
 from fraudloom.states.s5 import cases, flows, labels, overlay
 from fraudloom.states.s5.context import Context
@@ -180,7 +180,7 @@ def scan_part(task: tuple[Context, int]) -> Tally:
         with suppress(ShardUnreadableError):
             shard.run()
         shard.rest()
-        trim_memory()
+        trim_memory(TRIM_ABOVE)
     findings.place = f"{ctx.scenario} part {part}"
     reader.close(ctx.journal, ctx.scenario, part)
     return tally

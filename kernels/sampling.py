@@ -15,22 +15,43 @@ POISSON_NEGLIGIBLE = float.fromhex("0x1p-60")
 
 
 @helper
+def lognormal_range(median, sigma, lo, hi):
+    """What `lognormal_within` needs, for loops over one law: (bool mirrored, float64 start, float64 width).
+
+    Arguments as for `lognormal_truncated`. The CDF at the bound where the uniform starts, and its way to the other one;
+    zeros when sigma is 0.
+    """
+    if sigma <= 0.0:
+        return False, 0.0, 0.0
+    a = log(lo / median) / sigma
+    b = log(hi / median) / sigma
+    if a > 0.0:
+        top = ndtr(-a)
+        return True, top, top - ndtr(-b)
+    low = ndtr(a)
+    return False, low, ndtr(b) - low
+
+
+@helper
+def lognormal_within(u, median, sigma, lo, hi, mirrored, start, width):
+    """`lognormal_truncated` of u, given the `lognormal_range` of its law: the same bits. float64 -> float64."""
+    if sigma <= 0.0:
+        return min(max(median, lo), hi)
+    if mirrored:
+        z = -ndtri(start - u * width)
+    else:
+        z = ndtri(clamp_open(start + u * width))
+    return min(max(median * exp(sigma * z), lo), hi)
+
+
+@helper
 def lognormal_truncated(u, median, sigma, lo, hi):
     """Lognormal with the given median > 0 and log-scale sigma >= 0, truncated to [lo, hi], 0 <= lo < hi <= inf.
 
     float64 -> float64. An interval above the median is mirrored to the lower tail, where the CDF keeps its precision.
     """
-    if sigma <= 0.0:
-        return min(max(median, lo), hi)
-    a = log(lo / median) / sigma
-    b = log(hi / median) / sigma
-    if a > 0.0:
-        top = ndtr(-a)
-        z = -ndtri(top - u * (top - ndtr(-b)))
-    else:
-        low = ndtr(a)
-        z = ndtri(clamp_open(low + u * (ndtr(b) - low)))
-    return min(max(median * exp(sigma * z), lo), hi)
+    mirrored, start, width = lognormal_range(median, sigma, lo, hi)
+    return lognormal_within(u, median, sigma, lo, hi, mirrored, start, width)
 
 
 @helper
@@ -54,25 +75,40 @@ def gamma_truncated(u, k, theta, lo, hi):
 
 
 @helper
-def geometric(u, p, cap):
-    """Trials up to the first success, truncated to 1 .. cap. (float64 u, float64 p, int64 cap >= 1) -> int64.
+def geometric_range(p, cap):
+    """What `geometric_within` needs, for loops over one law: (rate log(1 - p), reach (1 - p)**cap - 1) or zeros."""
+    if p >= 1.0 or p <= 0.0:
+        return 0.0, 0.0
+    rate = log1p(-p)
+    return rate, expm1(cap * rate)
 
-    The smallest n >= 1 with 1 - (1 - p)**n >= u (1 - (1 - p)**cap), through logarithms. p >= 1 gives 1; p <= 0 gives
-    the limit, uniform over 1 .. cap.
-    """
+
+@helper
+def geometric_within(u, p, cap, rate, reach):
+    """`geometric` of u, given the `geometric_range` of its law: the same bits. -> int64."""
     if p >= 1.0:
         return np.int64(1)
     if p <= 0.0:
         n = np.int64(u * cap) + np.int64(1)
         return min(n, np.int64(cap))
-    rate = log1p(-p)
-    ratio = log1p(u * expm1(cap * rate)) / rate
+    ratio = log1p(u * reach) / rate
     if ratio >= cap:
         return np.int64(cap)
     n = np.int64(ratio)
     if n < ratio:
         n += np.int64(1)
     return max(n, np.int64(1))
+
+
+@helper
+def geometric(u, p, cap):
+    """Trials up to the first success, truncated to 1 .. cap. (float64 u, float64 p, int64 cap >= 1) -> int64.
+
+    The smallest n >= 1 with 1 - (1 - p)**n >= u (1 - (1 - p)**cap), through logarithms. p >= 1 gives 1; p <= 0 gives
+    the limit, uniform over 1 .. cap.
+    """
+    rate, reach = geometric_range(p, cap)
+    return geometric_within(u, p, cap, rate, reach)
 
 
 @helper

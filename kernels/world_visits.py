@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fraudloom.kernels.jit import helper, kernel
-from fraudloom.kernels.sampling import geometric, lognormal_truncated
+from fraudloom.kernels.sampling import geometric_range, geometric_within, lognormal_range, lognormal_within
 from fraudloom.kernels.streams import pick_cdf, pick_remap, uniform
 
 DAY_US = np.int64(86_400_000_000)
@@ -149,6 +149,8 @@ def world_visits(tables, law, keys, first, quota, out):
     visit = np.int64(0)
     end_us = law.start_us + law.days * DAY_US
     cells = tables.cell_cum.shape[0]
+    rate, reach = geometric_range(law.visit_p, law.length_max)
+    mirrored, start, width = lognormal_range(law.gap_median_s, law.gap_sigma, law.gap_min_s, law.gap_max_s)
     while n < quota:
         v = first + visit
         trip = cells > 0 and uniform(keys[0], v * 4) < law.p_trip
@@ -180,14 +182,14 @@ def world_visits(tables, law, keys, first, quota, out):
         local = law.start_us + day * DAY_US + hour * HOUR_US + np.int64(left * HOUR_US)
         ts = local_to_horizon(tables, law, zone, local)
         today = (ts + zone_offset_at(tables, zone, ts)) // DAY_US
-        length = geometric(uniform(keys[3], v), law.visit_p, law.length_max)
+        length = geometric_within(uniform(keys[3], v), law.visit_p, law.length_max, rate, reach)
         merchant = anchor
         for rank in range(length):
             if rank > 0:
                 step = (v * law.length_max + rank) * 3
-                gap = lognormal_truncated(
-                    uniform(keys[4], step), law.gap_median_s, law.gap_sigma, law.gap_min_s, law.gap_max_s
-                )
+                u = uniform(keys[4], step)
+                median, sigma, least, most = law.gap_median_s, law.gap_sigma, law.gap_min_s, law.gap_max_s
+                gap = lognormal_within(u, median, sigma, least, most, mirrored, start, width)
                 ts += np.int64(gap * 1e6)
                 if ts >= end_us or (ts + zone_offset_at(tables, zone, ts)) // DAY_US != today:
                     break

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fraudloom.kernels.world_rows import ArrivalColumns, ArrivalTables
 from fraudloom.kernels.world_visits import VisitLaw, VisitTables
 from fraudloom.perf.cases import Case
 
@@ -122,6 +123,47 @@ def _radix(rows: int, seed: int) -> tuple[Any, ...]:
     return keys, bits, np.zeros((2, rows), np.int64), np.zeros(rows, np.int64)
 
 
+def _packed(rows: int, seed: int) -> Any:
+    """Rows of all fields: three merchants, four cities, times around a change of offset, ties, some series."""
+    rng = _rng(seed)
+    since = rng.integers(0, 3 * DAY_US, rows)
+    since[: rows // 4] = DAY_US + 6 + np.arange(rows // 4) % 3
+    series = np.where(rng.random(rows) < 0.5, 0, rng.integers(0, 1 << 31, rows))
+    return np.column_stack(
+        [
+            since | (rng.integers(0, 1 << 10, rows) << 48),
+            (rng.integers(5, 8, rows) << 32) | rng.integers(0, 1 << 31, rows),
+            (rng.integers(0, 1 << 31, rows) << 32) | series,
+            (rng.integers(0, CITIES, rows) << 32) | (rng.integers(0, 1 << 16, rows) << 16) | rng.integers(0, 5, rows),
+        ]
+    )
+
+
+def _number(rows: int, seed: int) -> tuple[Any, ...]:
+    """Blocks of any size, also none; numbers beyond 32 bits."""
+    rng = _rng(seed + 1)
+    blocks = 1 + seed % 5
+    ptr = np.concatenate([[0], np.sort(rng.integers(0, rows + 1, blocks - 1)), [rows]]).astype(np.int64)
+    visits, series = rng.integers(0, 1 << 40, (2, blocks))
+    return _packed(rows, seed), ptr, visits, series, 5 - seed % 3, 43, *(np.zeros(rows, np.int64) for _ in range(3))
+
+
+def _columns(rows: int, seed: int) -> tuple[Any, ...]:
+    """Sorted rows, from the first or from within the run of a merchant."""
+    rng = _rng(seed + 1)
+    packed = _packed(rows, seed)
+    order = np.lexsort((packed[:, 0] & ((1 << 48) - 1), packed[:, 1] >> 32))
+    visit, series = rng.integers(1, 1 << 40, (2, rows))
+    acquirer = rng.integers(1, 9, 8)
+    tables = ArrivalTables(np.array([0, 1, 1, 2]), *_zones(), acquirer)
+    at = seed % 3 * rows // 3
+    narrow = {"channel_group": "i1", "zone_representation": "i1", "bucket_index": "i4", "visit_rank": "i2"}
+    types = narrow | {"is_virtual": "?", "trip": "?"}
+    out = ArrivalColumns(*(np.zeros(rows - at, types.get(c, "i8")) for c in ArrivalColumns._fields))
+    before = int(rng.integers(0, 1 << 40))
+    return packed, visit, series, order, tables, START_US, at, before, np.zeros(8, np.int64), out
+
+
 def _local(rows: int, seed: int) -> tuple[Any, ...]:
     """Before, at and after a change of offset."""
     rng = _rng(seed)
@@ -142,6 +184,8 @@ CASES = (
     Case("assign_by_deficit", _deficit, (2,)),
     Case("scatter_rows", _scatter, (5, 6)),
     Case("radix_order", _radix, (0, 3), rows=5_000_000),
+    Case("number_rows", _number, (6, 7, 8), rows=5_000_000),
+    Case("arrival_columns", _columns, (8, 9)),
     Case("local_times", _local, (5,), rows=5_000_000),
     Case("uniforms_at", _uniforms, (2,), rows=5_000_000),
 )

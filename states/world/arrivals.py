@@ -7,6 +7,7 @@ from the block's number), so any number of workers gives the same rows.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -15,7 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from fraudloom.kernels.world_rows import local_times, radix_order, scatter_rows
+from fraudloom.kernels.world_rows import (
+    ArrivalColumns,
+    ArrivalTables,
+    arrival_columns,
+    number_rows,
+    radix_order,
+    scatter_rows,
+)
 from fraudloom.kernels.world_visits import VisitLaw, VisitTables, world_series, world_visits
 from fraudloom.states.world.geo import zone_arrays
 from fraudloom.states.world.merchants import Merchants
@@ -28,6 +36,21 @@ SINCE_MASK = (1 << 48) - 1
 ROW_BYTES = 32
 VISIT_DECISIONS = ("PLACE", "MERCHANT", "TIME", "LENGTH", "STEP")
 SERIES_DECISIONS = ("SERIES_PLACE", "SERIES_MERCHANT", "SERIES_CALENDAR", "SERIES_CLOCK")
+
+
+class Desk(threading.local):
+    """int64 work space of one worker, used again and again: fresh pages cost as much as the work on them."""
+
+    def __init__(self) -> None:
+        self._words = np.empty(0, np.int64)
+
+    def take(self, rows: int, *widths: int) -> list[np.ndarray[Any, Any]]:
+        """Arrays int64[width, rows], of one buffer; what an earlier call gave is overwritten."""
+        need = rows * sum(widths)
+        if len(self._words) < need:
+            self._words = np.empty(need, np.int64)
+        ends = np.cumsum((0, *widths)) * rows
+        return [self._words[a:z].reshape(w, rows) for a, z, w in zip(ends, ends[1:], widths, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -175,9 +198,13 @@ def plan_blocks(ctx: Context, streams: list[Stream]) -> list[Block]:
     ]
 
 
-def make_block(stream: Stream, block: Block) -> tuple[np.ndarray[Any, Any], int, int]:
-    """Rows (int64[quota, 4]), visits and series of one block, from its numbers alone."""
-    rows = np.empty((block.quota, 4), np.int64)
+def make_block(stream: Stream, block: Block, desk: Desk | None = None) -> tuple[np.ndarray[Any, Any], int, int]:
+    """Rows (int64[quota, 4]), visits and series of one block, from its numbers alone.
+
+    The rows stand in the first half of a desk, if one is given, until it is used again.
+    """
+    (words,) = (desk or Desk()).take(block.quota, 8)
+    rows = words[:4].reshape(block.quota, 4)
     if stream.series:
         made = int(world_series(stream.tables, stream.law, stream.keys, block.first, block.quota, rows))
         return rows, block.quota, made
@@ -243,11 +270,13 @@ def scatter(
     start = np.cumsum([0] + [b.quota for b in blocks])
     visits, series = np.zeros(len(blocks), np.int64), np.zeros(len(blocks), np.int64)
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    desk = Desk()
     try:
 
         def one(i: int) -> int:
-            rows, visits[i], series[i] = make_block(streams[blocks[i].stream], blocks[i])
-            out = np.empty_like(rows)
+            rows, visits[i], series[i] = make_block(streams[blocks[i].stream], blocks[i], desk)
+            (words,) = desk.take(len(rows), 8)
+            out = words[4:].reshape(rows.shape)
             scatter_rows(rows, len(rows), buckets.bucket, buckets.parts, ctx.spec.days, ptr[i], out)
             view, at = memoryview(out.data).cast("B"), int(start[i]) * ROW_BYTES
             while len(view):
@@ -266,63 +295,59 @@ def scatter(
     return Scattered(path, ptr, start, bases[0], bases[1])
 
 
-def load_bucket(ctx: Context, s: Scattered, buckets: Buckets, b: int, fd: int) -> np.ndarray[Any, Any]:
-    """Rows of one bucket in (merchant, time, visit, place) order, with visit and series numbers of the scenario.
+@dataclass(frozen=True)
+class Sorted:
+    """Packed rows int64[n, 4], their visit and series numbers in the scenario (0 for no series), and their order.
 
-    Word 2 is split: returns int64[n, 5] with visit_key in word 2 and series_key (0 for none) in word 4.
+    order: int64[n], places of the rows by (merchant, time, visit, place). The arrays may stand on a desk.
     """
+
+    rows: np.ndarray[Any, Any]
+    visit: I64
+    series: I64
+    order: I64
+
+
+def load_bucket(ctx: Context, s: Scattered, buckets: Buckets, b: int, fd: int, desk: Desk) -> Sorted:
+    """Rows of one bucket, in order, until the desk is used again."""
     size = s.ptr[:, b + 1] - s.ptr[:, b]
-    n = int(size.sum())
-    rows = np.empty((n, 4), np.int64)
-    at = 0
+    ptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(size)])
+    n = int(ptr[-1])
+    words, keys, visit, series, order, spare = desk.take(n, 4, 1, 1, 1, 1, 2)
+    rows = words.reshape(n, 4)
     for i in np.flatnonzero(size):
-        view = memoryview(rows[at : at + int(size[i])].data).cast("B")
+        view = memoryview(rows[ptr[i] : ptr[i + 1]].data).cast("B")
         where = (int(s.start[i]) + int(s.ptr[i, b])) * ROW_BYTES
         while len(view):
             got = os.preadv(fd, [view], where)
             view, where = view[got:], where + got
-        at += int(size[i])
-    block = np.repeat(np.arange(len(size)), size)
-    local = rows[:, 2]
-    in_series = local & 0xFFFFFFFF
-    out = np.empty((n, 5), np.int64)
-    merchant, since = rows[:, 1] >> 32, rows[:, 0] & SINCE_MASK
+    last = int(buckets.last_merchant[b])
+    low = min(int(np.searchsorted(buckets.bucket, b)), last)
     bits = int(ctx.spec.days * DAY_US).bit_length()
-    low = int(merchant.min()) if n else 0
-    wide = int(int(merchant.max()) - low if n else 0).bit_length()
-    order = np.empty(n, np.int64)
+    wide = (last - low).bit_length()
+    number_rows(rows, ptr, s.visit_base, s.series_base, low, bits, keys[0], visit[0], series[0])
     if bits + wide <= 62:
-        radix_order(((merchant - low) << bits) | since, bits + wide, np.empty((2, n), np.int64), order)
+        radix_order(keys[0], bits + wide, spare, order[0])
     else:
-        order = np.lexsort((since, merchant))
-    out[:, 0], out[:, 1], out[:, 3] = rows[order, 0], rows[order, 1], rows[order, 3]
-    out[:, 2] = (s.visit_base[block] + (local >> 32) + 1)[order]
-    out[:, 4] = np.where(in_series > 0, s.series_base[block] + in_series, 0)[order]
-    return out
+        order[0] = np.lexsort((rows[:, 0] & SINCE_MASK, rows[:, 1] >> 32))
+    return Sorted(rows, visit[0], series[0], order[0])
 
 
-def unpack(ctx: Context, town: Town, rows: np.ndarray[Any, Any], seq: I64) -> Columns:
-    """Contract columns of sorted rows; seq: arrival_seq of each."""
-    n = len(rows)
-    cols = empty_columns(ctx.contracts.dataset("arrival_events_5B"), n)
-    since, merchant = rows[:, 0] & SINCE_MASK, rows[:, 1] >> 32
-    home, city = rows[:, 3] >> 32, (rows[:, 3] >> 16) & 0xFFFF
-    virtual = (rows[:, 0] >> 57) & 1 == 1
-    cols["merchant_id"], cols["arrival_seq"], cols["ts_utc"] = merchant + 1, seq, since + ctx.start_us
-    cols["channel_group"] = (rows[:, 3] & 0xFFFF).astype(np.int8)
-    cols["zone_representation"] = town.cities["tzid"][home]
-    ptr, frm, off = zone_arrays(town.offsets, len(ctx.contracts.enum("tzid")))
-    local_times(cols["ts_utc"], cols["zone_representation"].astype(np.int64), ptr, frm, off, cols["ts_local_primary"])
-    cols["bucket_index"] = (since // 3_600_000_000).astype(np.int32)
-    cols["is_virtual"] = virtual
-    cols["site_id"] = np.where(virtual, 0, city + 1)
-    cols["edge_id"] = np.where(virtual, town.merchants.table["acquirer_id"][merchant], 0).astype(np.int64)
-    cols["visit_key"], cols["visit_rank"] = rows[:, 2], ((rows[:, 0] >> 48) & 0xFF).astype(np.int16)
-    cols["series_key"] = rows[:, 4]
-    cols["visit_merchant_id"] = (rows[:, 1] & 0xFFFFFFFF) + 1
-    cols["home_city_id"], cols["city_id"] = home + 1, city + 1
-    cols["trip"] = (rows[:, 0] >> 56) & 1 == 1
-    return cols
+def arrival_tables(ctx: Context, town: Town) -> ArrivalTables:
+    """What `unpack` looks up."""
+    zones = zone_arrays(town.offsets, len(ctx.contracts.enum("tzid")))
+    acquirer = town.merchants.table["acquirer_id"].astype(np.int64)
+    return ArrivalTables(town.cities["tzid"].astype(np.int64), *zones, acquirer)
+
+
+def unpack(ctx: Context, tables: ArrivalTables, s: Sorted, at: int, before: int, seen: I64, cols: Columns) -> None:
+    """Fill contract columns with the arrivals s.order[at], s.order[at + 1], ...; raise their merchants' counts in seen.
+
+    before: earlier arrivals of a merchant that is split over buckets. Columns that a built world leaves null are not
+    touched.
+    """
+    out = ArrivalColumns(*(cols[c] for c in ArrivalColumns._fields))
+    arrival_columns(s.rows, s.visit, s.series, s.order, tables, ctx.start_us, at, before, seen, out)
 
 
 def write_parts(
@@ -342,6 +367,7 @@ def write_parts(
     offset = np.concatenate([np.zeros(1, np.int64), np.cumsum(per_bucket)])
     total = int(offset[-1])
     ds = ctx.contracts.dataset("arrival_events_5B")
+    tables, desk = arrival_tables(ctx, town), Desk()
     fd = os.open(s.path, os.O_RDONLY)
 
     def one(k: int) -> tuple[str, PartResult, I64]:
@@ -349,25 +375,22 @@ def write_parts(
         writer = PartWriter(root / name, ds, metadata=footer(ctx, scenario))
         lo, hi = k * part_rows, min(total, (k + 1) * part_rows)
         seen = np.zeros(len(town.merchants.family), np.int64)
-        held: list[Columns] = []
+        group = empty_columns(ds, min(group_rows, hi - lo))
         waiting = 0
         for b in np.flatnonzero((offset[:-1] < hi) & (offset[1:] > lo)):
-            rows = load_bucket(ctx, s, buckets, int(b), fd)
-            merchant = rows[:, 1] >> 32
-            first = np.searchsorted(merchant, merchant, side="left")
+            rows = load_bucket(ctx, s, buckets, int(b), fd, desk)
             before = _rows_before(buckets, per_bucket, int(b))
-            seq = np.arange(len(rows), dtype=np.int64) - first + 1 + before
-            a, z = max(lo - int(offset[b]), 0), min(hi - int(offset[b]), len(rows))
-            seen += np.bincount(merchant[a:z], minlength=len(seen))
+            a, z = max(lo - int(offset[b]), 0), min(hi - int(offset[b]), len(rows.order))
             while a < z:
                 step = min(z - a, group_rows - waiting)
-                held.append(unpack(ctx, town, rows[a : a + step], seq[a : a + step]))
+                here = {c: v[waiting : waiting + step] for c, v in group.items()}
+                unpack(ctx, tables, rows, a, before, seen, here)
                 a, waiting = a + step, waiting + step
                 if waiting == group_rows:
-                    writer.write_group({c: np.concatenate([h[c] for h in held]) for c in held[0]})
-                    held, waiting = [], 0
-        if held:
-            writer.write_group({c: np.concatenate([h[c] for h in held]) for c in held[0]})
+                    writer.write_group(group)
+                    waiting = 0
+        if waiting:
+            writer.write_group({c: v[:waiting] for c, v in group.items()})
         if total == 0:
             writer.write_group(empty_columns(ds))
         return name, writer.close(), seen

@@ -14,7 +14,7 @@ from fraudloom.states.world import arrivals as arr
 from fraudloom.states.world.build import build_entities, class_profile
 from fraudloom.states.world.publish import shard_count
 from fraudloom.states.world.spec import Context, make_context
-from fraudloom.tables import Columns, ContentHasher
+from fraudloom.tables import Columns, ContentHasher, empty_columns
 
 #: Sections that one table of places repeats whole, and sections that arrivals alone read.
 PLACES = {"cities": "cities_1B", "countries": "calendar_3B", "fx": "fx_rates_3A"}
@@ -107,5 +107,9 @@ class TownBuilder:
     @staticmethod
     def _events(ctx: Context, town: arr.Town, rows: np.ndarray[Any, Any]) -> Columns:
         """Arrivals in the order in which blocks made them (visit and series numbers are the block's own)."""
-        five = np.column_stack([rows[:, 0], rows[:, 1], rows[:, 2] >> 32, rows[:, 3], rows[:, 2] & 0xFFFFFFFF])
-        return arr.unpack(ctx, town, np.ascontiguousarray(five), np.arange(len(five), dtype=np.int64))
+        n = len(rows)
+        packed, seen = np.ascontiguousarray(rows[:, :4]), np.zeros(len(town.merchants.family), np.int64)
+        made = arr.Sorted(packed, rows[:, 2] >> 32, rows[:, 2] & 0xFFFFFFFF, np.arange(n, dtype=np.int64))
+        cols = empty_columns(ctx.contracts.dataset("arrival_events_5B"), n)
+        arr.unpack(ctx, arr.arrival_tables(ctx, town), made, 0, 0, seen, cols)
+        return cols

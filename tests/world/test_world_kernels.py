@@ -1,10 +1,12 @@
 """The world's kernels equal their plain-Python twins, bit for bit."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudloom.kernels import world_rows, world_visits
+from fraudloom.perf.cases.world import CASES
 from naive import world as naive
 from naive import world_rows as naive_rows
 
@@ -124,3 +126,15 @@ def test_uniforms_at_equal_their_twin(key, counters):
     world_rows.uniforms_at(np.uint64(key), np.array(counters, np.int64), out)
     naive_rows.uniforms_at(key, counters, ref)
     assert out.tolist() == ref
+
+
+@pytest.mark.parametrize(("rows", "seed"), [(1100, 3), (1025, 4), (1600, 5)])
+def test_columns_equal_their_twin_beyond_a_tile(rows, seed):
+    """Broken: rows are lost or misnumbered where one tile of `arrival_columns` ends and the next begins."""
+    fast, slow = (next(c for c in CASES if c.kernel == "arrival_columns").make(rows, seed) for _ in range(2))
+    assert len(fast[-1].trip) > world_rows.TILE
+    world_rows.arrival_columns(*fast)
+    naive_rows.arrival_columns(*slow)
+    assert fast[-2].tolist() == slow[-2].tolist()
+    for got, expected in zip(fast[-1], slow[-1], strict=True):
+        assert got.tolist() == expected.tolist()

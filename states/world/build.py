@@ -142,18 +142,22 @@ def build_world(
     tell = progress or silent
     root = publish.open_partial(out, ctx.mf)
     try:
-        done = publish.Published(root)
         source = load_pack(spec.policy, contracts).sources["world_policy"]
         (root / publish.POLICY_FILE).write_bytes(source.read_bytes())
         tell("entities", 0, 1)
-        town, facts = build_entities(ctx, done)
-        tell("entities", 1, 1)
-        channels, totals = {}, np.zeros(len(town.merchants.family), np.int64)
         with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+            # The tables are written while the first arrivals are made: else one core would wait for the other.
+            done = publish.Published(root, pool=pool if workers > 1 else None)
+            town, facts = build_entities(ctx, done)
+            tell("entities", 1, 1)
+            channels, totals = {}, np.zeros(len(town.merchants.family), np.int64)
             for scenario in spec.scenarios:
                 results, seen, channels[scenario] = _arrivals(ctx, town, root, scenario, pool, tell)
+                done.settle()
                 done.add("arrival_events_5B", results)
                 totals += seen
+            done.settle()
+            done.pool = None
         done.table(ctx, "merchant_class_profile_5A", class_profile(ctx, town.merchants, totals))
         facts |= {
             "origin": "built",

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -36,13 +37,29 @@ POLICY_FILE = "world_policy.yaml"
 
 @dataclass
 class Published:
-    """Files written so far: dataset id and result by relative path."""
+    """Files written so far: dataset id and result by relative path. With a pool, its workers write the tables."""
 
     root: Path
     files: dict[str, tuple[str, PartResult]] = field(default_factory=dict)
+    pool: Executor | None = None
+    _coming: list[Future[tuple[str, str, PartResult]]] = field(default_factory=list)
 
     def table(self, ctx: Context, dataset_id: str, cols: Columns) -> None:
-        """Write a table of one file, in row groups."""
+        """Write a table of one file, in row groups; with a pool, have it written (leave `cols` alone from then on)."""
+        if self.pool is not None:
+            self._coming.append(self.pool.submit(self._write_table, ctx, dataset_id, cols))
+            return
+        name, _, result = self._write_table(ctx, dataset_id, cols)
+        self.files[name] = (dataset_id, result)
+
+    def settle(self) -> None:
+        """Wait for the tables that the pool writes, and record them in the order of calls; their errors rise here."""
+        for future in self._coming:
+            name, dataset_id, result = future.result()
+            self.files[name] = (dataset_id, result)
+        self._coming.clear()
+
+    def _write_table(self, ctx: Context, dataset_id: str, cols: Columns) -> tuple[str, str, PartResult]:
         ds = ctx.contracts.dataset(dataset_id)
         name = ds.path_for(**ctx.tokens())
         size = int(ctx.policy["sizes"]["group_rows"])
@@ -50,7 +67,7 @@ class Published:
         writer = PartWriter(self.root / name, ds, metadata=table_footer(ctx))
         for at in range(0, max(rows, 1), size):
             writer.write_group({c.name: cols[c.name][at : at + size] for c in ds.columns})
-        self.files[name] = (dataset_id, writer.close())
+        return name, dataset_id, writer.close()
 
     def add(self, dataset_id: str, results: Mapping[str, PartResult]) -> None:
         """Record parts written elsewhere."""

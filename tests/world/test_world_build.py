@@ -1,5 +1,6 @@
 """Built worlds: exact counts, order, whole references, equal bytes for any workers, and a verifier that bites."""
 
+import errno
 import math
 import shutil
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fraudloom.errors import ConflictError, SealError, UsageError
+from fraudloom.errors import ConflictError, EnvironmentFault, SealError, UsageError
 from fraudloom.states.world import WorldSpec, build_world, load_world, verify_world
 from fraudloom.states.world.view import ARRIVALS
-from fraudloom.tables import read_table
+from fraudloom.tables import PartWriter, read_table
 
 
 def tree_bytes(root: Path) -> dict[str, bytes]:
@@ -36,6 +37,23 @@ def test_workers_never_show(built, tmp_path):
     for workers in (1, 3):
         other = build_world(spec, tmp_path / str(workers), workers=workers)
         assert tree_bytes(other.root) == wanted
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_table_that_cannot_be_written(tmp_path, monkeypatch, workers):
+    """Broken: a fault in a table that a worker writes is lost, or leaves files behind."""
+    write = PartWriter.write_group
+
+    def full(self, cols):
+        if self.ds.id == "payees_6A":
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.path))
+        write(self, cols)
+
+    monkeypatch.setattr(PartWriter, "write_group", full)
+    with pytest.raises(EnvironmentFault, match="No space left") as caught:
+        build_world(WorldSpec(600, seed=3), tmp_path / "w", workers=workers)
+    assert "payees_6A" in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_exactly_n_in_order(built, world):

@@ -183,12 +183,19 @@ def world_verify(
 def world_show(
     ctx: typer.Context,
     world: Annotated[Path, typer.Argument(help="Folder of the world.")],
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Measure, over all rows, what the world alone decides; with corridors.")
+    ] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what a world holds: identity, tables, and histograms over all arrivals (--json: the manifest only)."""
     from fraudloom.worlds import read_world_manifest
 
     manifest = read_world_manifest(world)
+    if figures:
+        _show_figures(ctx, world, as_json, quiet)
+        return
     if as_json:
         emit({k: v for k, v in manifest.items() if k != "files"})
         return
@@ -196,3 +203,19 @@ def world_show(
     from fraudloom.worldapi import show_world
 
     show_world(world, load_contracts(settings(ctx).contracts))
+
+
+def _show_figures(ctx: typer.Context, root: Path, as_json: bool, quiet: bool) -> None:
+    from fraudloom.contracts_api import load_contracts
+    from fraudloom.progress import Progress
+    from fraudloom.states.world import load_world
+    from fraudloom.states.world.figures import world_figures
+    from fraudloom.worldapi import figure_facts, show_figures
+
+    world = load_world(root, load_contracts(settings(ctx).contracts))
+    with _Tell(Progress(quiet)) as tell:
+        found = world_figures(world, tell)
+    if as_json:
+        emit(figure_facts(world, found))
+    else:
+        show_figures(world, found)

@@ -89,9 +89,15 @@ def zone_offset_at(tables, zone, ts):
 
 
 @helper
+def local_to_instant(tables, zone, local):
+    """Instant of a local wall time: int64 microseconds UTC."""
+    return local - zone_offset_at(tables, zone, local - zone_offset_at(tables, zone, local))
+
+
+@helper
 def local_to_horizon(tables, law, zone, local):
     """Instant of a local wall time, folded into the horizon by whole horizons: int64 microseconds UTC."""
-    ts = local - zone_offset_at(tables, zone, local - zone_offset_at(tables, zone, local))
+    ts = local_to_instant(tables, zone, local)
     span = law.days * DAY_US
     if ts < law.start_us:
         ts += span
@@ -222,9 +228,11 @@ def world_series(tables, law, keys, first, quota, out):
 
     tables, law, first, quota, out: as for `world_visits`; keys: uint64[4] (SERIES_PLACE, SERIES_MERCHANT,
     SERIES_CALENDAR, SERIES_CLOCK). A series is one payer's constant merchant every 28 to 31 days; each arrival is a
-    visit of its own, so the block's visits are its arrivals.
+    visit of its own, so the block's visits are its arrivals. Where the first arrival would lie outside the horizon, the
+    whole series is a day later or earlier.
     """
     n = np.int64(0)
+    end_us = law.start_us + law.days * DAY_US
     series = np.int64(0)
     while n < quota:
         s = first + series
@@ -235,12 +243,20 @@ def world_series(tables, law, keys, first, quota, out):
         period = law.period_min + np.int64(uniform(keys[2], s * 2) * (law.period_max - law.period_min + 1))
         day = np.int64(uniform(keys[2], s * 2 + 1) * min(period, law.days))
         place = np.int64(0)
-        while day < law.days and n < quota:
+        while n < quota:
             hours = law.series_hour_from + uniform(keys[3], s * 512 + place) * (
                 law.series_hour_to - law.series_hour_from
             )
             local = law.start_us + day * DAY_US + np.int64(hours * HOUR_US)
-            ts = local_to_horizon(tables, law, zone, local)
+            ts = local_to_instant(tables, zone, local)
+            if place == 0 and (ts < law.start_us or ts >= end_us):
+                move = np.int64(1)
+                if ts >= end_us:
+                    move = np.int64(-1)
+                day += move
+                ts = local_to_horizon(tables, law, zone, local + move * DAY_US)
+            if ts >= end_us:
+                break
             city = tables.merchant_city[anchor]
             put_row(out, n, ts - law.start_us, 512, anchor, anchor, n, series + 1, home, city, law.channel)
             n += 1

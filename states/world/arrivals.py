@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fraudloom.contracts_api import Contracts
 from fraudloom.kernels.world_rows import (
     ArrivalColumns,
     ArrivalTables,
@@ -29,7 +30,7 @@ from fraudloom.states.world.geo import zone_arrays
 from fraudloom.states.world.merchants import Merchants
 from fraudloom.states.world.parties import Parties
 from fraudloom.states.world.relations import build_markets, visitors
-from fraudloom.states.world.spec import DAY_US, F64, FAMILIES, I64, Context, Draws, largest_remainder
+from fraudloom.states.world.spec import DAY_US, F64, FAMILIES, I64, Context, Doc, Draws, largest_remainder
 from fraudloom.tables import Columns, PartResult, PartWriter, empty_columns
 
 SINCE_MASK = (1 << 48) - 1
@@ -86,24 +87,40 @@ class Town:
     trips: Columns
 
 
-def _day_tables(ctx: Context, calendar: Columns) -> tuple[F64, np.ndarray[Any, Any]]:
-    """(day weights float64[countries, 10, days], rest day bool[countries, days])."""
-    days, classes = ctx.spec.days, ctx.contracts.enum("demand_class")
-    countries = len(ctx.contracts.enum("country_iso"))
-    shape = (countries, len(calendar["day"]) // countries)
-    weekday, holiday, pay, business = (
-        calendar[c].reshape(shape)[:, :days] for c in ("weekday", "is_holiday", "is_pay_day", "is_business_day")
-    )
-    date64 = (ctx.start_day + np.arange(days)).astype("datetime64[D]")
+def day_weights(
+    policy: Doc, contracts: Contracts, calendar: Mapping[str, np.ndarray[Any, Any]], start_day: int, days: int
+) -> F64:
+    """Relative rates float64[countries, classes, days] of a policy; calendar: columns as [country, day]."""
+    weekday, holiday, pay = (calendar[c] for c in ("weekday", "is_holiday", "is_pay_day"))
+    classes = contracts.enum("demand_class")
+    date64 = (start_day + np.arange(days)).astype("datetime64[D]")
     in_month = (date64 - date64.astype("datetime64[M]")).astype(np.int64)
-    early = in_month < int(ctx.policy["month_start_days"])
-    weights = np.empty((countries, len(classes), days), np.float64)
+    early = in_month < int(policy["month_start_days"])
+    weights = np.empty((len(weekday), len(classes), days), np.float64)
     for k, name in enumerate(classes):
-        law = ctx.policy["demand_classes"][name]
+        law = policy["demand_classes"][name]
         w = np.asarray([float(x) for x in law["weekdays"]])[weekday]
         w = w * np.where(holiday, float(law["holiday"]), 1.0) * np.where(pay, float(law["pay_day"]), 1.0)
         weights[:, k, :] = w * np.where(early, float(law["month_start"]), 1.0)[None, :]
-    return weights, ~business
+    return weights
+
+
+def peak_factors(policy: Doc, scenario: str, channel: str, days: int) -> F64:
+    """Factors float64[days] of a scenario's peaks in a channel; 1 where there is none."""
+    out = np.ones(days)
+    for peak in policy["scenarios"].get(scenario, {"peaks": []})["peaks"]:
+        if peak["channel"] == channel:
+            start = int(float(peak["from_share"]) * days)
+            out[start : start + int(peak["days"])] *= float(peak["factor"])
+    return out
+
+
+def _day_tables(ctx: Context, calendar: Columns) -> tuple[F64, np.ndarray[Any, Any]]:
+    """(day weights float64[countries, classes, days], rest day bool[countries, days])."""
+    days, countries = ctx.spec.days, len(ctx.contracts.enum("country_iso"))
+    by_place = {k: calendar[k].reshape(countries, -1)[:, :days] for k in calendar if k not in ("country_iso", "day")}
+    weights = day_weights(ctx.policy, ctx.contracts, by_place, ctx.start_day, days)
+    return weights, ~by_place["is_business_day"]
 
 
 def _hour_table(ctx: Context) -> F64:
@@ -132,11 +149,7 @@ def plan_streams(ctx: Context, town: Town, scenario: str) -> list[Stream]:
     streams = []
     for f, name in enumerate(FAMILIES):
         channel = policy["channels"][name]
-        mine = weights.copy()
-        for peak in law["peaks"]:
-            if peak["channel"] == name:
-                start = int(float(peak["from_share"]) * days)
-                mine[:, :, start : start + int(peak["days"])] *= float(peak["factor"])
+        mine = weights * peak_factors(policy, scenario, name, days)
         market = build_markets(ctx, town.merchants, f, places)
         tables = VisitTables(
             np.cumsum(activity),

@@ -112,6 +112,13 @@ def build_devices(
     age = lo + (draws.uniforms("devices", "AGE", n) * (hi - lo)).astype(np.int64)
     cols["valid_from"] = ctx.start_us - age * DAY_US
     cols["valid_to"] = np.full(n, ctx.start_us + (ctx.spec.days + 2000) * DAY_US, np.int64)
+    u, day = draws.uniforms("devices", "TURNOVER", a), draws.uniforms("devices", "TURNOVER_DAY", a)
+    instant = ctx.start_us + (1 + (day * (ctx.spec.days - 1)).astype(np.int64)) * DAY_US
+    later = np.diff(owned.owner, prepend=-1) == 0  # an owner's first device is always there
+    new = later & (u < float(law["new"]))
+    cols["valid_from"][own][new] = instant[new]
+    gone = later & (u >= 1.0 - float(law["retired"]))
+    cols["valid_to"][own][gone] = instant[gone]
     return cols
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fraudloom.states.world.spec import DAY_US, F64, I64, Context, largest_remainder, pick
+from fraudloom.states.world.spec import DAY_US, F64, I64, Context, even, largest_remainder, lognormals, pick
 from fraudloom.tables import Columns, empty_columns
 
 PRODUCTS = ("CURRENT", "SECOND_CURRENT", "SAVINGS", "FIXED_SAVINGS", "CREDIT", "LOAN")
@@ -81,21 +81,19 @@ def build_issuers(ctx: Context, cities: Columns, parties: int) -> Columns:
 
 
 def _households(ctx: Context, residents: I64) -> tuple[I64, I64]:
-    """(size of each household, its city row): sizes drawn in order, the last of a city cut to its residents."""
+    """(size of each household, its city row): sizes drawn in order until all are housed, the last one cut.
+
+    Households stand in a line with the residents of one city after the other; each lives where its first member stands,
+    so that a city has its residents but for a few, and no size is more frequent in small cities.
+    """
     total = int(residents.sum())
     law: F64 = np.asarray(ctx.policy["parties"]["household_sizes"], np.float64)
     sizes = 1 + pick(law, ctx.draws.uniforms("cohorts", "SIZE", total))
-    out, city, at = [], [], 0
-    for c, n in enumerate(residents):
-        run = np.cumsum(sizes[at : at + int(n)])
-        used = int(np.searchsorted(run, n)) + 1 if n else 0
-        mine = sizes[at : at + used].copy()
-        if used:
-            mine[-1] -= run[used - 1] - n
-        out.append(mine)
-        city.append(np.full(used, c, np.int64))
-        at += used
-    return np.concatenate(out), np.concatenate(city)
+    run = np.cumsum(sizes)
+    used = int(np.searchsorted(run, total)) + 1
+    first = (run - sizes)[:used]
+    city = np.searchsorted(np.cumsum(residents), first, side="right").astype(np.int64)
+    return np.diff(np.append(first, total)), city
 
 
 def build_parties(ctx: Context, cities: Columns, count: int) -> Parties:
@@ -130,9 +128,10 @@ def build_parties(ctx: Context, cities: Columns, count: int) -> Parties:
     for name, decision in (("latitude", "LATITUDE"), ("longitude", "LONGITUDE")):
         shift = (2.0 * draws.uniforms("cohorts", decision, len(sizes)) - 1.0) * spread
         cols[name] = cities[name][city] + shift[cohort]
-    dormant = draws.uniforms("parties", "DORMANT", count) < float(law["dormant_share"])
-    quiet = draws.lognormal("parties", "ACTIVITY_DORMANT", count, law["dormant"])
-    cols["activity_weight"] = np.where(dormant, quiet, draws.lognormal("parties", "ACTIVITY", count, law["active"]))
+    dormant = even(draws.uniforms("parties", "DORMANT", count)) < float(law["dormant_share"])
+    for group, decision, part in ((dormant, "ACTIVITY_DORMANT", "dormant"), (~dormant, "ACTIVITY", "active")):
+        u = draws.uniforms("parties", decision, count)[group]
+        cols["activity_weight"][group] = lognormals(even(u), law[part])
     cols["amount_level"] = draws.lognormal("parties", "AMOUNT", count, law["amounts"])
     devices = ctx.policy["devices"]
     has_phone = draws.uniforms("devices", "PHONE", count) < float(devices["phone"])
@@ -232,9 +231,11 @@ def _forms(ctx: Context, parties: Parties, accounts: Columns, product: I64) -> n
 def _instruments(
     ctx: Context, parties: Parties, accounts: Columns, product: I64, gold: npt.NDArray[np.bool_], issuers: Columns
 ) -> tuple[Columns, I64]:
-    """s3_instrument_base_6A in (account, form) order, and the form of each row."""
+    """s3_instrument_base_6A in (account, form, validity) order, and the form of each row."""
     law, draws = ctx.policy["instruments"], ctx.draws
-    account, form = (a.astype(np.int64) for a in np.nonzero(_forms(ctx, parties, accounts, product)))
+    held = np.nonzero(_forms(ctx, parties, accounts, product))
+    span = _validity(ctx, held[1])
+    account, form = (a.astype(np.int64)[span.held] for a in held)
     n = len(account)
     owner = accounts["owner_party_id"][account]
     retail = parties.kind[owner - 1] == 0
@@ -263,8 +264,8 @@ def _instruments(
     cols["bin"] = np.where(form == 2, 0, bins).astype(np.int32)
     last = np.full(len(product), 0, np.int64)
     last[account[form == 0]] = cols["instrument_id"][form == 0]
-    cols["successor_of"] = np.where(form == 5, last[account], 0)
-    _validity(ctx, cols, form)
+    cols["successor_of"] = np.where(form == 5, last[account], np.where(span.renewal > 0, cols["instrument_id"] - 1, 0))
+    cols["valid_from"], cols["valid_to"] = span.start, span.end
     return cols, form
 
 
@@ -285,15 +286,42 @@ def _schemes(
     return out.astype(np.int8)
 
 
-def _validity(ctx: Context, cols: Columns, form: I64) -> None:
-    """Active instruments were issued before the horizon; spare and successor cards are new at its start."""
-    law, draws, n = ctx.policy["instruments"], ctx.draws, len(form)
-    lo, hi = (int(x) for x in law["age_days"])
-    age = lo + (draws.uniforms("instruments", "AGE", n) * (hi - lo)).astype(np.int64)
-    lo, hi = (int(x) for x in law["life_days"])
-    life = lo + (draws.uniforms("instruments", "LIFE", n) * (hi - lo)).astype(np.int64)
-    cols["valid_from"] = ctx.start_us - np.where(form >= 4, 0, age) * DAY_US
-    cols["valid_to"] = ctx.start_us + (ctx.spec.days + life) * DAY_US
+@dataclass(frozen=True)
+class Validity:
+    """Instruments with renewals: row of the one held, number of the renewal (0: none), first instants of and after
+    use.
+    """
+
+    held: I64
+    renewal: I64
+    start: I64
+    end: I64
+
+
+def _validity(ctx: Context, form: I64) -> Validity:
+    """Cards in use have a random age when the horizon starts, and are renewed until its end; the next one works some
+    days before the old one ends. Handles and tokens outlast the horizon; spare and successor cards are new.
+    """
+    law, draws, n, days = ctx.policy["instruments"], ctx.draws, len(form), ctx.spec.days
+
+    def between(key: str, u: F64) -> I64:
+        lo, hi = (int(x) for x in law[key])
+        return lo + (u * (hi - lo)).astype(np.int64)
+
+    card = form <= 1
+    u = draws.uniforms("instruments", "AGE", n)
+    u[card] = even(u[card])
+    v = draws.uniforms("instruments", "LIFE", n)
+    life, lead = between("card_life_days", v), between("renewal_lead_days", draws.uniforms("instruments", "LEAD", n))
+    age = np.where(card, (u * life).astype(np.int64), np.where(form >= 4, 0, between("age_days", u)))
+    ends = np.where(card, life - age, days + between("life_days", v))
+    step = life - lead
+    more = np.where(card, np.maximum(-(-(days - ends) // step), 0), 0)
+    held = np.repeat(np.arange(n, dtype=np.int64), 1 + more)
+    renewal = np.arange(len(held)) - (np.cumsum(1 + more) - 1 - more)[held]
+    end = ends[held] + renewal * step[held]
+    start = np.where(renewal > 0, end - life[held], -age[held])
+    return Validity(held, renewal, ctx.start_us + start * DAY_US, ctx.start_us + end * DAY_US)
 
 
 def account_instrument_links(instruments: Columns) -> Columns:

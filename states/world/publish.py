@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
@@ -223,14 +225,79 @@ def existing(out: Path, mf: str, spec_doc: Mapping[str, Any]) -> dict[str, Any] 
     return found
 
 
-def open_partial(out: Path, mf: str) -> Path:
-    """A fresh building folder beside `out`: files appear under their final name only when all are written."""
-    partial = out.parent / f"{out.name}.partial-{mf[:12]}-{os.getpid()}"
+#: Building folders of this process: descriptors whose lock says that the owner lives.
+_HELD: dict[Path, int] = {}
+#: In place of a descriptor where the file system has no locks.
+NO_LOCKS = -1
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds the lock of a folder, or None when another holds it or the folder has gone.
+
+    The lock dies with its holder, however that ends, so who gets it owns the folder. Symbolic links are not followed.
+    """
     try:
-        partial.mkdir(parents=True)
-    except OSError as e:
-        raise EnvironmentFault("WORLD", "OUT_NOT_WRITABLE", what=str(e), where=out) from None
-    return partial
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), os.lstat(folder)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass  # held by its owner, or renamed or removed by him
+    except OSError:
+        os.close(fd)
+        return NO_LOCKS
+    os.close(fd)
+    return None
+
+
+def remove_leftovers(out: Path, mf: str) -> list[Path]:
+    """Remove building folders of this very world beside `out` whose process was killed; returns them.
+
+    Only `<out>.partial-<fingerprint>-<number>` is looked at, and only what no process holds is removed. A folder that
+    cannot be removed stays: it is in nobody's way.
+    """
+    pattern = re.compile(re.escape(f"{out.name}.partial-{mf[:12]}-") + "[0-9]+")
+    if not out.parent.is_dir():
+        return []
+    gone = []
+    for path in sorted(p for p in out.parent.iterdir() if pattern.fullmatch(p.name)):
+        fd = None if path in _HELD else _lock(path)
+        if fd is None or fd == NO_LOCKS:
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(fd)
+        if not path.exists():
+            gone.append(path)
+    return gone
+
+
+def open_partial(out: Path, mf: str) -> Path:
+    """A fresh building folder beside `out`, held by this process: files appear under their final name only when all are
+    written. What killed builds of the same world left there is removed first.
+    """
+    remove_leftovers(out, mf)
+    for number in range(os.getpid(), os.getpid() + 1000):
+        partial = out.parent / f"{out.name}.partial-{mf[:12]}-{number}"
+        try:
+            partial.mkdir(parents=True)
+        except FileExistsError:
+            continue  # held by a process of another system with this number
+        except OSError as e:
+            raise EnvironmentFault("WORLD", "OUT_NOT_WRITABLE", what=str(e), where=out) from None
+        fd = _lock(partial)
+        if fd is not None:  # None: somebody took it for a leftover before it was held
+            _HELD[partial] = fd
+            return partial
+    raise EnvironmentFault("WORLD", "OUT_NOT_WRITABLE", what="no free name for a building folder", where=out)
+
+
+def _let_go(partial: Path) -> None:
+    fd = _HELD.pop(partial, NO_LOCKS)
+    if fd != NO_LOCKS:
+        os.close(fd)
 
 
 def disk_fault(error: OSError, out: Path) -> EnvironmentFault:
@@ -256,6 +323,7 @@ def move_into_place(partial: Path, out: Path) -> None:
         os.rename(partial, out)
     except OSError as e:
         raise ConflictError("WORLD", "OUT_TAKEN", what=str(e), where=out) from None
+    _let_go(partial)
     fd = os.open(out.parent, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -267,6 +335,7 @@ def drop_partial(partial: Path) -> None:
     """Remove an unfinished building folder (made by `open_partial` in this process)."""
     if ".partial-" in partial.name and partial.is_dir():
         shutil.rmtree(partial, ignore_errors=True)
+    _let_go(partial)
 
 
 def digest_file(path: Path) -> str:

@@ -13,8 +13,6 @@ from fraudloom.states.world.spec import F64, FAMILIES, I64, Context, pick
 from fraudloom.tables import Columns, empty_columns
 
 MAX_TRIPS = 24
-#: Expected regulars of a (merchant, city) below which none is planned.
-REGULAR_FLOOR = 0.02
 PURPOSES = ("RENT", "BILL", "P2P", "OWN_ACCOUNT", "P2P", "BILL", "MERCHANT", "P2P", "BILL")
 BUSINESS_PURPOSES = ("SALARY", "BILL", "MERCHANT", "SALARY", "RENT", "MERCHANT", "SALARY", "BILL", "MERCHANT")
 
@@ -165,7 +163,7 @@ def build_regulars(ctx: Context, parties: Parties, merchants: Merchants, cities:
             mass = float(activity[hi - 1]) - base
             who, share = _demand(market, channel, c, int(cities["country_iso"][c]))
             expected = visits * (mass / total) * share * factor
-            use = np.flatnonzero(expected >= REGULAR_FLOOR)
+            use = np.flatnonzero(expected >= float(law["regular_floor"]))
             counter = (c * 2 * n_merchants + np.arange(len(who)))[use]
             count = np.floor(expected[use] + ctx.draws.uniforms_at("regulars", f"COUNT/{name}", counter)).astype(
                 np.int64

@@ -26,7 +26,7 @@ I64 = npt.NDArray[np.int64]
 Doc = Mapping[str, Any]
 
 #: Number of the generator's laws; a change of any output for the same inputs raises it.
-GENERATOR_SPEC = 1
+GENERATOR_SPEC = 2
 DOMAIN = "fraudloom/world"
 DAY_US = 86_400_000_000
 FAMILIES = ("ECOM", "POS", "ATM", "BANK_RAIL", "HYBRID")
@@ -103,10 +103,7 @@ class Draws:
 
     def lognormal(self, family: str, decision: str, n: int, law: Doc) -> F64:
         """n truncated lognormals; law: median (1 when absent), sigma, lo, hi."""
-        out = np.empty(n, np.float64)
-        u = self.uniforms(family, decision, n)
-        lognormal_array(u, float(law.get("median", 1.0)), float(law["sigma"]), float(law["lo"]), float(law["hi"]), out)
-        return out
+        return lognormals(self.uniforms(family, decision, n), law)
 
     def poisson(self, family: str, decision: str, n: int, mean: float, cap: int) -> I64:
         """n truncated Poisson counts."""
@@ -119,6 +116,23 @@ class Draws:
         out = np.empty(n, np.int64)
         geometric_array(self.uniforms(family, decision, n), p, cap, out)
         return out
+
+
+def lognormals(u: F64, law: Doc) -> F64:
+    """Truncated lognormals of uniforms; law: median (1 when absent), sigma, lo, hi."""
+    out = np.empty(len(u), np.float64)
+    lognormal_array(u, float(law.get("median", 1.0)), float(law["sigma"]), float(law["lo"]), float(law["hi"]), out)
+    return out
+
+
+def even(u: F64) -> F64:
+    """Uniforms moved, in their order, to the middles of n equal steps: who has which is drawn, the distribution is not.
+
+    Ties keep the order of their rows. So a small world has the tails of a large one.
+    """
+    out = np.empty(len(u), np.float64)
+    out[np.argsort(u, kind="stable")] = (np.arange(len(u)) + 0.5) / max(len(u), 1)
+    return out
 
 
 def pick(weights: F64 | list[float], u: F64) -> I64:

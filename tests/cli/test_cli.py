@@ -125,6 +125,30 @@ def test_world_show_draws_what_a_world_holds(tmp_path: Path) -> None:
     assert manifest["rows"]["arrival_events_5B"] == 300
 
 
+def test_scenarios_repeat_and_have_figures(tmp_path: Path) -> None:
+    """--scenario may be given once for each; figures come for each, and one named twice is bad usage."""
+    names, root = ("baseline_v1", "stress_peak_online_v1"), str(tmp_path / "w")
+    build = ("world", "build", "--out", root, "--arrivals", "300", "--days", "30", "-q")
+    twice = fraudloom(*build, "--scenario", names[0], "--scenario", names[0])
+    assert twice.returncode == 2
+    assert "SPEC_SCENARIOS" in twice.stderr
+    assert not list(tmp_path.iterdir())
+    assert fraudloom(*build, "--scenario", names[0], "--scenario", names[1]).returncode == 0
+    value = json.loads(fraudloom("world", "show", root, "--figures", "--json", "-q").stdout)
+    assert value["arrivals"] == dict.fromkeys(names, 300)
+    assert value["outside"] == []
+    found = {(f["scenario"], f["name"]): f for f in value["figures"]}
+    assert found["", "links.orphans"]["status"] == "inside"
+    assert found[names[0], "channels.ECOM"]["value"] == 0.34
+    assert found[names[1], "channels.ECOM"]["value"] == 0.46
+    assert found[names[1], "peak.ECOM"]["status"] == "not applicable"
+    assert (names[0], "peak.ECOM") not in found
+    shown = fraudloom("world", "show", root, "--figures")
+    assert shown.returncode == 0, shown.stderr
+    assert "peak.ECOM" in shown.stdout
+    assert "ECOM arrivals on a day of the sale" in shown.stdout
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     """--debug adds the traceback to the message; the status stays."""
     done = fraudloom("--debug", "world", "show", str(tmp_path))

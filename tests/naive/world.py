@@ -22,9 +22,14 @@ def zone_offset_at(tables, zone, ts):
     return tables.zone_offset[past[-1] if past else rows[0]]
 
 
+def local_to_instant(tables, zone, local):
+    """Two guesses of the offset."""
+    return local - zone_offset_at(tables, zone, local - zone_offset_at(tables, zone, local))
+
+
 def local_to_horizon(tables, law, zone, local):
-    """Two guesses of the offset, then whole horizons are added or taken."""
-    ts = local - zone_offset_at(tables, zone, local - zone_offset_at(tables, zone, local))
+    """The instant, whole horizons added or taken."""
+    ts = local_to_instant(tables, zone, local)
     span = law.days * DAY
     if ts < law.start_us:
         ts += span
@@ -127,10 +132,17 @@ def world_series(tables, law, keys, first, quota, out):
         anchor = pick_online(tables, country, stays, uniform(keys[1], s))
         period = law.period_min + int(uniform(keys[2], 2 * s) * (law.period_max - law.period_min + 1))
         day, place = int(uniform(keys[2], 2 * s + 1) * min(period, law.days)), 0
-        while day < law.days and n < quota:
+        end = law.start_us + law.days * DAY
+        while n < quota:
             width = law.series_hour_to - law.series_hour_from
             hours = law.series_hour_from + uniform(keys[3], 512 * s + place) * width
-            ts = local_to_horizon(tables, law, zone, law.start_us + day * DAY + int(hours * HOUR))
+            clock = law.start_us + int(hours * HOUR)
+            ts = local_to_instant(tables, zone, clock + day * DAY)
+            if place == 0 and not law.start_us <= ts < end:
+                day += 1 if ts < law.start_us else -1
+                ts = local_to_horizon(tables, law, zone, clock + day * DAY)
+            if ts >= end:
+                break
             city = tables.merchant_city[anchor]
             put_row(out, n, ts - law.start_us, 512, anchor, anchor, n, series + 1, home, city, law.channel)
             n, place, day = n + 1, place + 1, day + period

@@ -10,8 +10,12 @@ import pytest
 
 from fraudloom.errors import ConflictError, EnvironmentFault, SealError, UsageError
 from fraudloom.states.world import WorldSpec, build_world, load_world, verify_world
+from fraudloom.states.world.figure_tables import table_figures
+from fraudloom.states.world.figures import load_corridors
 from fraudloom.states.world.view import ARRIVALS
 from fraudloom.tables import PartWriter, read_table
+
+BODIES = ("PHYSICAL", "VIRTUAL")
 
 
 def tree_bytes(root: Path) -> dict[str, bytes]:
@@ -219,3 +223,70 @@ def test_bad_specs_are_refused(tmp_path, contracts):
     with pytest.raises(SealError):
         load_world(tmp_path, contracts)
     assert not any(tmp_path.iterdir())
+
+
+def test_cards_are_renewed(world):
+    """A card ends within the horizon without a next one, or the next one is not of the same account and kind."""
+    i = world.tables["s3_instrument_base_6A"]
+    active = i["instrument_status"] == world.contracts.code("instrument_status", "ACTIVE")
+    card = np.isin(i["instrument_kind"], [world.contracts.code("instrument_kind", f"CARD_{k}") for k in BODIES])
+    new = np.flatnonzero(active & (i["successor_of"] > 0))
+    old = i["successor_of"][new] - 1
+    assert len(new) > 5
+    for name in ("account_id", "instrument_kind", "instrument_type", "scheme", "bin"):
+        assert np.array_equal(i[name][new], i[name][old]), name
+    assert np.all(card[new] & active[old])
+    lead = (i["valid_to"][old] - i["valid_from"][new]) // 86_400_000_000
+    assert 7 <= lead.min() < lead.max() < 35
+    ending = np.flatnonzero(active & card & (i["valid_to"] < world.end_us))
+    assert np.array_equal(np.sort(old), ending)
+    assert np.all(i["valid_from"][active & ~np.isin(i["instrument_id"], new + 1)] <= world.start_us)
+
+
+def test_five_years_of_cards(tmp_path, contracts):
+    """Over a horizon longer than a card's life somebody is left without."""
+    world = load_world(build_world(WorldSpec(500, days=1825), tmp_path / "long").root, contracts)
+    i = world.tables["s3_instrument_base_6A"]
+    renewed = np.bincount(i["account_id"][(i["successor_of"] > 0) & (i["instrument_status"] == 0)])
+    assert renewed.max() >= 2
+    values = table_figures(world, load_corridors(contracts)["laws"])
+    assert values["instruments.uncovered"] == values["devices.uncovered"] == 0
+
+
+def test_devices_come_and_go(world):
+    """Devices are all there from the first to the last day, or somebody's first one is not."""
+    d = world.tables["s4_device_base_6A"]
+    own = d["device_origin"] == world.contracts.code("device_origin", "OWNED")
+    new, gone = own & (d["valid_from"] > world.start_us), own & (d["valid_to"] < world.end_us)
+    assert new.sum() >= 2
+    assert gone.sum() >= 2
+    assert not np.any(new & gone)
+    first = np.unique(d["primary_party_id"], return_index=True)[1]
+    assert not np.any((new | gone)[first])
+
+
+def test_small_cities_have_the_same_households(tmp_path, contracts):
+    """Households are cut where a city ends: small cities have more people who live alone."""
+    world = load_world(build_world(WorldSpec(60_000, days=90), tmp_path / "w").root, contracts)
+    size, city = world.tables["cohorts_6A"]["party_count"], world.tables["s1_party_base_6A"]["city_id"]
+    home = city[world.tables["cohorts_6A"]["first_party_id"] - 1]
+    assert np.all(np.diff(city) >= 0)
+    assert np.array_equal(np.repeat(home, size), city)
+    assert len(np.unique(home)) >= 25
+    planned = np.asarray(world.policy["parties"]["household_sizes"])
+    seen = np.bincount(size, minlength=7)[1:]
+    # Null hypothesis: sizes are drawn by the policy. 350 households, five degrees of freedom, alpha 1e-6: 37.
+    assert (((seen - planned * len(size)) ** 2) / (planned * len(size))).sum() < 37
+
+
+def test_activity_is_spread_evenly(world):
+    """The tails of the activity of a small world's parties are left to luck."""
+    w = np.sort(world.tables["s1_party_base_6A"]["activity_weight"])
+    law = world.policy["parties"]
+    quiet = round(len(w) * law["dormant_share"])
+    active = np.sort(w)[np.sort(w) > law["dormant"]["hi"]]
+    assert len(w) > 100
+    assert abs(np.median(active) / law["active"]["median"] - 1) < 0.1
+    spread = (np.quantile(np.log(active), 0.8413447) - np.quantile(np.log(active), 0.1586553)) / 2
+    assert abs(spread / law["active"]["sigma"] - 1) < 0.1
+    assert abs((w < law["dormant"]["hi"]).sum() - quiet) < 0.03 * len(w)

@@ -1,0 +1,187 @@
+"""Figures of a world's tables: every row of each, one table after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fraudloom.kernels.fmath import exp, log
+from fraudloom.states.world.figure_rows import Values, ratio
+from fraudloom.states.world.spec import F64, FAMILIES, I64
+from fraudloom.states.world.verify import REFERENCES
+from fraudloom.states.world.view import ARRIVALS, World
+
+
+def _logs(values: F64) -> F64:
+    return np.fromiter((float(log(float(x))) for x in values), np.float64, len(values))
+
+
+def zipf_exponent(weights: F64) -> float | None:
+    """Least squares of log weight on log rank over all ranks, sign changed; None below three weights."""
+    w = np.sort(weights[weights > 0])[::-1]
+    if len(w) < 3:
+        return None
+    x, y = _logs(np.arange(1.0, len(w) + 1.0)), _logs(w)
+    dx = x - x.mean()
+    return -float((dx * (y - y.mean())).sum()) / float((dx * dx).sum())
+
+
+def gini(values: F64) -> float | None:
+    """Gini coefficient."""
+    s = np.sort(values)
+    n, mass = len(s), float(values.sum())
+    return float(((2.0 * np.arange(1, n + 1) - n - 1) * s).sum()) / (n * mass) if mass > 0 else None
+
+
+def duplicate_keys(world: World) -> int:
+    """Rows of tables whose key stands in an earlier row."""
+    count = 0
+    for name in world.tables:
+        ds, cols = world.contracts.dataset(name), world.tables[name]
+        order = np.lexsort([cols[k] for k in reversed(ds.key)])
+        same = np.ones(max(len(order) - 1, 0), np.bool_)
+        for k in ds.key:
+            same &= cols[k][order][1:] == cols[k][order][:-1]
+        count += int(np.count_nonzero(same))
+    return count
+
+
+def orphan_links(world: World) -> int:
+    """References of tables to rows that are not there; nulls of nullable columns do not count."""
+    count = 0
+    for name, column, target in REFERENCES:
+        if name == ARRIVALS or name not in world.tables:
+            continue
+        values = world.tables[name][column]
+        least = 0 if world.contracts.dataset(name).column(column).nullable else 1
+        count += int(np.count_nonzero((values < least) | (values > world.manifest["rows"][target])))
+    return count
+
+
+def _sizes(world: World, laws: Mapping[str, Any]) -> Values:
+    """Merchants, parties and issuers against the arrivals."""
+    n = world.n_arrivals(world.scenarios[0])
+    rows = world.manifest["rows"]
+    grown = float(laws["merchants_scale"]) * float(exp(float(laws["merchants_exponent"]) * float(log(max(n, 1.0)))))
+    people = n * 90.0 / (float(laws["arrivals_per_party_90d"]) * world.days)
+    return {
+        "sizes.merchants": ratio(rows["merchants_1A"], grown),
+        "sizes.parties": ratio(rows["s1_party_base_6A"], people),
+        "sizes.issuers": float(rows["issuers_6A"]),
+    }
+
+
+def _merchants(world: World) -> Values:
+    """Exponents of planned weights, by family and of all merchants by their planned arrivals."""
+    m = world.tables["merchants_1A"]
+    out: Values = {}
+    for name in FAMILIES:
+        mine = m["channel_group"] == world.contracts.code("channel_group", name)
+        out[f"merchants.zipf_{name}"] = zipf_exponent(m["planned_weight"][mine])
+    planned = world.tables["merchant_class_profile_5A"]["weekly_volume_total_expected"]
+    return out | {"merchants.zipf": zipf_exponent(planned)}
+
+
+def _parties(world: World) -> Values:
+    """Households, and the arrivals in 90 days that each party is planned to have, of those that are planned any."""
+    people, cohorts = world.tables["s1_party_base_6A"], world.tables["cohorts_6A"]
+    weight, size = people["activity_weight"], cohorts["party_count"]
+    out: Values = {
+        "households.largest": float(size.max(initial=0)),
+        "households.mean": ratio(int(size.sum()), len(size)),
+        "households.alone": ratio(int(np.count_nonzero(size == 1)), len(size)),
+        "parties.gini": gini(weight),
+    }
+    mass = float(weight.sum())
+    n = world.n_arrivals(world.scenarios[0]) * 90.0 / world.days
+    if mass <= 0 or not n:
+        return out | dict.fromkeys(("parties.p50", "parties.p90", "parties.p99", "parties.few"))
+    mean = np.sort(weight) * (n / mass)
+    none = np.fromiter((float(exp(-min(x, 700.0))) for x in mean), np.float64, len(mean))
+    active = 1.0 - none  # Poisson: chance of any arrival
+    run = np.cumsum(active)
+    for q in (50, 90, 99):
+        at = int(np.searchsorted(run, run[-1] * (q / 100.0)))
+        out[f"parties.p{q}"] = float(mean[min(at, len(mean) - 1)])
+    few, term = np.zeros(len(mean)), none
+    for k in range(1, 6):
+        term = term * mean / k
+        few += term
+    return out | {"parties.few": ratio(float(few.sum()), float(run[-1]))}
+
+
+def _sharing(world: World) -> Values:
+    """Devices of several parties, homes of several devices, accounts of several instruments."""
+    code = world.contracts.code
+    users = np.bincount(world.party_device_id)
+    links, base = world.tables["s4_ip_links_6A"], world.tables["s4_ip_base_6A"]
+    seen = np.bincount(links["ip_id"], minlength=len(base["ip_id"]) + 1)[1:]
+    seen = seen[base["ip_group"] == code("ip_group", "RESIDENTIAL")]
+    instruments = world.tables["s3_instrument_base_6A"]
+    active = instruments["instrument_status"] == code("instrument_status", "ACTIVE")
+    held = np.bincount(instruments["account_id"][active])
+    return {
+        name: ratio(int(np.count_nonzero(count > 1)), int(np.count_nonzero(count)))
+        for name, count in (("sharing.devices", users), ("sharing.residential", seen), ("sharing.accounts", held))
+    }
+
+
+def _uncovered(owner: I64, start: I64, end: I64, lo: int, hi: int) -> int:
+    """Owners of rows [start, end), rows sorted by owner and time, with an instant of [lo, hi) in none of them."""
+    if not len(owner):
+        return 0
+    first = np.concatenate([[True], owner[1:] != owner[:-1]])
+    last = np.concatenate([first[1:], [True]])
+    bad = (first & (start > lo)) | (last & (end < hi))
+    bad[1:] |= ~first[1:] & (start[1:] > end[:-1])
+    return len(np.unique(owner[bad]))
+
+
+def _validity(world: World) -> Values:
+    """Cards that end and devices that come or go within the horizon, per 90 days; who would be left without."""
+    code, lo, hi = world.contracts.code, world.start_us, world.end_us
+    cards, devices = world.tables["s3_instrument_base_6A"], world.tables["s4_device_base_6A"]
+    mine = cards["instrument_status"] == code("instrument_status", "ACTIVE")
+    mine &= cards["instrument_kind"] == code("instrument_kind", "CARD_PHYSICAL")
+    account, start, end = (cards[k][mine] for k in ("account_id", "valid_from", "valid_to"))
+    held = (start <= lo) & (end > lo)
+    own = devices["device_origin"] == code("device_origin", "OWNED")
+    party, since, until = (devices[k][own] for k in ("primary_party_id", "valid_from", "valid_to"))
+    whole = (since <= lo) & (until >= hi)
+    per_90 = 90.0 / world.days
+    ending, turned = ratio(int((end[held] < hi).sum()), int(held.sum())), ratio(int((~whole).sum()), len(whole))
+    return {
+        "instruments.ending": None if ending is None else ending * per_90,
+        "instruments.uncovered": float(_uncovered(account, start, end, lo, hi)),
+        "devices.turnover": None if turned is None else turned * per_90,
+        "devices.uncovered": float(len(np.setdiff1d(party, party[whole]))),
+    }
+
+
+def _trips(world: World) -> Values:
+    """Trips per party in 90 days, shares abroad, and trips that cannot be."""
+    t, people = world.tables["trips_6A"], world.tables["s1_party_base_6A"]
+    country = world.tables["cities_1B"]["country_iso"]
+    home = people["city_id"][t["party_id"] - 1]
+    same: npt.NDArray[np.bool_] = t["party_id"][1:] == t["party_id"][:-1]
+    overlaps = same & (t["from_day"][1:] <= t["to_day"][:-1])
+    return {
+        "trips.per_party": ratio(len(home) * 90.0 / world.days, len(people["party_id"])),
+        "trips.abroad": ratio(int(np.count_nonzero(country[t["city_id"] - 1] != country[home - 1])), len(home)),
+        "trips.overlaps": float(np.count_nonzero(overlaps)),
+        "trips.at_home": float(np.count_nonzero(t["city_id"] == home)),
+    }
+
+
+def table_figures(world: World, laws: Mapping[str, Any]) -> Values:
+    """Every figure of the tables by name; laws: the laws of size that merchants and parties are measured against."""
+    out: Values = {
+        "keys.duplicates": float(duplicate_keys(world)),
+        "links.orphans": float(orphan_links(world)),
+    }
+    for part in (_merchants, _parties, _sharing, _validity, _trips):
+        out |= part(world)
+    return out | _sizes(world, laws)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2] / "contracts"
 
 POLICIES = {
     "world_policy": "world",
+    "world_figures": "world",
     "import_map": "world",
     "rng_profile_layer3": "6B",
     "behaviour_config_6B": "6B",

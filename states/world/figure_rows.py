@@ -6,7 +6,7 @@ each over a fixed range of keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,13 +16,13 @@ from fraudloom.kernels.fmath import log
 from fraudloom.states.world.arrivals import day_weights, peak_factors
 from fraudloom.states.world.spec import DAY_US, F64, FAMILIES, I64
 from fraudloom.states.world.view import ARRIVALS, PLACE_BASE, World
-from fraudloom.tables import Columns, concat, iter_groups
+from fraudloom.tables import Columns, concat, iter_groups, read_table
 
 Values = dict[str, float | None]
 HOUR_US = 3_600_000_000
 EARTH_KM = 6371.0
 #: Visits (and series) whose rows are held together in one of the further passes.
-KEYS_HELD = 1 << 21
+KEYS_HELD = 1 << 19
 #: Lengths of visits told apart; the law's own maximum is far below.
 LENGTHS = 128
 ROW_COLUMNS = (
@@ -30,9 +30,15 @@ ROW_COLUMNS = (
     "series_key", "visit_merchant_id", "home_city_id", "city_id", "trip",
 )  # fmt: skip
 VISIT_COLUMNS = (
-    "ts_utc", "ts_local_primary", "channel_group", "visit_key", "visit_rank", "series_key", "merchant_id",
-    "visit_merchant_id", "home_city_id", "trip",
+    "visit_key", "visit_rank", "ts_utc", "ts_local_primary", "channel_group", "visit_merchant_id", "home_city_id",
+    "trip",
 )  # fmt: skip
+SERIES_COLUMNS = ("series_key", "ts_local_primary", "channel_group", "merchant_id", "home_city_id")
+
+
+def columns(world: World, table: str, names: Sequence[str]) -> Columns:
+    """Some columns of a table, read for this one use: the world keeps nothing of them."""
+    return read_table(world.files[table], world.contracts.dataset(table), names)
 
 
 def ratio(part: float, whole: float) -> float | None:
@@ -59,11 +65,12 @@ class Town:
     @classmethod
     def of(cls, world: World) -> Town:
         """Read from a world's tables."""
-        cities, terminals = world.tables["cities_1B"], world.tables["terminals_2B"]
+        cities = world.tables["cities_1B"]
+        terminals = columns(world, "terminals_2B", ("merchant_id", "city_id"))
         return cls(
             cities["country_iso"].astype(np.int64),
             np.stack([cities[k] for k in ("unit_x", "unit_y", "unit_z")]),
-            world.tables["merchants_1A"]["demand_class"].astype(np.int64),
+            columns(world, "merchants_1A", ("demand_class",))["demand_class"].astype(np.int64),
             ~world.calendar("is_business_day")[:, : world.days],
             np.unique(terminals["merchant_id"] * PLACE_BASE + terminals["city_id"]),
             visitors_home(world),
@@ -72,7 +79,8 @@ class Town:
 
 def visitors_home(world: World) -> F64:
     """By place in `visitor_key`: the share of visitors, by activity, who live in the country of the city visited."""
-    cities, people = world.tables["cities_1B"], world.tables["s1_party_base_6A"]
+    cities = world.tables["cities_1B"]
+    people = columns(world, "s1_party_base_6A", ("country_iso", "activity_weight"))
     place = np.repeat(np.arange(len(world.visitor_key)), np.diff(world.visitor_ptr))
     at = cities["country_iso"][world.visitor_key // PLACE_BASE - 1]
     weight = people["activity_weight"][world.visitor_party - 1]
@@ -101,8 +109,6 @@ class Rows:
     trips: I64 = field(init=False)
     home: F64 = field(init=False)
     night: int = 0
-    planned: int = 0
-    known: int = 0
     radius2: float = 0.0
     duplicates: int = 0
     orphans: dict[str, int] = field(default_factory=lambda: {"outlets": 0, "visitors": 0})
@@ -116,7 +122,7 @@ class Rows:
         self.total, self.stays, self.in_series, self.trips = (np.zeros(channels, np.int64) for _ in range(4))
         self.home = np.zeros(channels)
         self.lengths = np.zeros((channels, LENGTHS), np.int64)
-        self.merchants = np.zeros(len(self.world.tables["merchants_1A"]["merchant_id"]) + 1, np.int64)
+        self.merchants = np.zeros(int(self.world.manifest["rows"]["merchants_1A"]) + 1, np.int64)
         self.hours = np.zeros((classes, 2, 24), np.int64)
         self.cells = np.zeros((channels, countries, classes, days), np.int64)
         self.by_day = np.zeros((channels, days), np.int64)
@@ -154,10 +160,6 @@ class Rows:
         self.by_day += np.bincount(channel * days + day, minlength=self.by_day.size).reshape(self.by_day.shape)
         self.trips += np.bincount(channel[trip], minlength=len(self.trips))
         self._places(home, city, merchant, virtual, trip, day, channel, country)
-        keys = self.world.regular_key
-        wanted = anchor[~trip] * PLACE_BASE + home[~trip] + 1
-        self.planned += len(wanted)
-        self.known += int(np.count_nonzero(_has(keys, wanted)))
         self._key(merchant, a["arrival_seq"])
         self.visits = max(self.visits, int(a["visit_key"].max()))
         self.series = max(self.series, int(a["series_key"].max()))
@@ -270,19 +272,22 @@ def read_steps(world: World, scenario: str, rows: Rows, held: int, tell: Callabl
     """The passes over visits and series, `held` keys of each at a time."""
     edges = gap_edges()
     steps = Steps(np.zeros((len(FAMILIES), len(edges) + 1), np.int64))
+    wanted = tuple(sorted({*VISIT_COLUMNS, *SERIES_COLUMNS}))
     for low in range(1, max(rows.visits, rows.series) + 1, held):
         visits: list[Columns] = []
         series: list[Columns] = []
-        for a in _groups(world, scenario, VISIT_COLUMNS):
-            for kept, key in ((visits, "visit_key"), (series, "series_key")):
-                mine = np.flatnonzero((a[key] >= low) & (a[key] < low + held))
+        for a in _groups(world, scenario, wanted):
+            for kept, names in ((visits, VISIT_COLUMNS), (series, SERIES_COLUMNS)):
+                key = a[names[0]]
+                mine = np.flatnonzero((key >= low) & (key < low + held))
                 if len(mine):
-                    kept.append({k: x[mine] for k, x in a.items()})
+                    kept.append({k: a[k][mine] for k in names})
             tell(len(a["visit_key"]))
         if visits:
             steps.visits(concat(visits), edges)
         if series:
             steps.series(concat(series))
+        del visits, series
     return steps
 
 
@@ -357,13 +362,12 @@ def arrival_figures(world: World, scenario: str, rows: Rows, steps: Steps) -> Va
         "series.broken": float(steps.broken_series),
         "merchants.top_share": ratio(int(rows.merchants.max(initial=0)), n),
         "visits.outing_radius_km": EARTH_KM * float(np.sqrt(rows.radius2)) if n else None,
-        "regulars.reach": ratio(rows.known, rows.planned),
         "series.period_min_days": float(min(steps.periods)) if steps.periods else None,
         "series.period_max_days": float(max(steps.periods)) if steps.periods else None,
         "borders.cross": ratio(n - float(rows.home.sum()), n),
     }
     peak = np.any([peak_factors(world.policy, scenario, f, world.days) > 1.0 for f in FAMILIES], axis=0)
-    usual = np.median(rows.by_day[:, ~peak], axis=1) if not peak.all() else np.zeros(len(FAMILIES))
+    usual = rows.by_day[:, ~peak].mean(axis=1) if not peak.all() else np.zeros(len(FAMILIES))
     for f, name in enumerate(FAMILIES):
         total, lengths = int(rows.total[f]), rows.lengths[f]
         out[f"channels.{name}"] = ratio(total, n)

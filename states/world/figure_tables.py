@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudloom.kernels.fmath import exp, log
-from fraudloom.states.world.figure_rows import Values, ratio
+from fraudloom.states.world.figure_rows import Values, columns, ratio
 from fraudloom.states.world.spec import F64, FAMILIES, I64
 from fraudloom.states.world.verify import REFERENCES
 from fraudloom.states.world.view import ARRIVALS, World
@@ -40,11 +40,11 @@ def duplicate_keys(world: World) -> int:
     """Rows of tables whose key stands in an earlier row."""
     count = 0
     for name in world.tables:
-        ds, cols = world.contracts.dataset(name), world.tables[name]
-        order = np.lexsort([cols[k] for k in reversed(ds.key)])
+        keys = list(columns(world, name, world.contracts.dataset(name).key).values())
+        order = np.lexsort(keys)
         same = np.ones(max(len(order) - 1, 0), np.bool_)
-        for k in ds.key:
-            same &= cols[k][order][1:] == cols[k][order][:-1]
+        for key in keys:
+            same &= key[order][1:] == key[order][:-1]
         count += int(np.count_nonzero(same))
     return count
 
@@ -55,7 +55,7 @@ def orphan_links(world: World) -> int:
     for name, column, target in REFERENCES:
         if name == ARRIVALS or name not in world.tables:
             continue
-        values = world.tables[name][column]
+        values = columns(world, name, (column,))[column]
         least = 0 if world.contracts.dataset(name).column(column).nullable else 1
         count += int(np.count_nonzero((values < least) | (values > world.manifest["rows"][target])))
     return count
@@ -76,19 +76,19 @@ def _sizes(world: World, laws: Mapping[str, Any]) -> Values:
 
 def _merchants(world: World) -> Values:
     """Exponents of planned weights, by family and of all merchants by their planned arrivals."""
-    m = world.tables["merchants_1A"]
+    m = columns(world, "merchants_1A", ("channel_group", "planned_weight"))
     out: Values = {}
     for name in FAMILIES:
         mine = m["channel_group"] == world.contracts.code("channel_group", name)
         out[f"merchants.zipf_{name}"] = zipf_exponent(m["planned_weight"][mine])
-    planned = world.tables["merchant_class_profile_5A"]["weekly_volume_total_expected"]
-    return out | {"merchants.zipf": zipf_exponent(planned)}
+    planned = columns(world, "merchant_class_profile_5A", ("weekly_volume_total_expected",))
+    return out | {"merchants.zipf": zipf_exponent(planned["weekly_volume_total_expected"])}
 
 
 def _parties(world: World) -> Values:
     """Households, and the arrivals in 90 days that each party is planned to have, of those that are planned any."""
-    people, cohorts = world.tables["s1_party_base_6A"], world.tables["cohorts_6A"]
-    weight, size = people["activity_weight"], cohorts["party_count"]
+    weight = columns(world, "s1_party_base_6A", ("activity_weight",))["activity_weight"]
+    size = columns(world, "cohorts_6A", ("party_count",))["party_count"]
     out: Values = {
         "households.largest": float(size.max(initial=0)),
         "households.mean": ratio(int(size.sum()), len(size)),
@@ -116,11 +116,12 @@ def _parties(world: World) -> Values:
 def _sharing(world: World) -> Values:
     """Devices of several parties, homes of several devices, accounts of several instruments."""
     code = world.contracts.code
-    users = np.bincount(world.party_device_id)
-    links, base = world.tables["s4_ip_links_6A"], world.tables["s4_ip_base_6A"]
-    seen = np.bincount(links["ip_id"], minlength=len(base["ip_id"]) + 1)[1:]
-    seen = seen[base["ip_group"] == code("ip_group", "RESIDENTIAL")]
-    instruments = world.tables["s3_instrument_base_6A"]
+    links = columns(world, "s4_device_links_6A", ("device_id", "party_id"))
+    users = np.bincount(links["device_id"][links["party_id"] > 0])
+    group = columns(world, "s4_ip_base_6A", ("ip_group",))["ip_group"]
+    seen = np.bincount(columns(world, "s4_ip_links_6A", ("ip_id",))["ip_id"], minlength=len(group) + 1)[1:]
+    seen = seen[group == code("ip_group", "RESIDENTIAL")]
+    instruments = columns(world, "s3_instrument_base_6A", ("account_id", "instrument_status"))
     active = instruments["instrument_status"] == code("instrument_status", "ACTIVE")
     held = np.bincount(instruments["account_id"][active])
     return {
@@ -143,7 +144,10 @@ def _uncovered(owner: I64, start: I64, end: I64, lo: int, hi: int) -> int:
 def _validity(world: World) -> Values:
     """Cards that end and devices that come or go within the horizon, per 90 days; who would be left without."""
     code, lo, hi = world.contracts.code, world.start_us, world.end_us
-    cards, devices = world.tables["s3_instrument_base_6A"], world.tables["s4_device_base_6A"]
+    names = ("account_id", "instrument_kind", "instrument_status", "valid_from", "valid_to")
+    cards = columns(world, "s3_instrument_base_6A", names)
+    names = ("primary_party_id", "device_origin", "valid_from", "valid_to")
+    devices = columns(world, "s4_device_base_6A", names)
     mine = cards["instrument_status"] == code("instrument_status", "ACTIVE")
     mine &= cards["instrument_kind"] == code("instrument_kind", "CARD_PHYSICAL")
     account, start, end = (cards[k][mine] for k in ("account_id", "valid_from", "valid_to"))
@@ -163,13 +167,14 @@ def _validity(world: World) -> Values:
 
 def _trips(world: World) -> Values:
     """Trips per party in 90 days, shares abroad, and trips that cannot be."""
-    t, people = world.tables["trips_6A"], world.tables["s1_party_base_6A"]
+    t = columns(world, "trips_6A", ("party_id", "from_day", "to_day", "city_id"))
     country = world.tables["cities_1B"]["country_iso"]
-    home = people["city_id"][t["party_id"] - 1]
+    lives = columns(world, "s1_party_base_6A", ("city_id",))["city_id"]
+    home = lives[t["party_id"] - 1]
     same: npt.NDArray[np.bool_] = t["party_id"][1:] == t["party_id"][:-1]
     overlaps = same & (t["from_day"][1:] <= t["to_day"][:-1])
     return {
-        "trips.per_party": ratio(len(home) * 90.0 / world.days, len(people["party_id"])),
+        "trips.per_party": ratio(len(home) * 90.0 / world.days, len(lives)),
         "trips.abroad": ratio(int(np.count_nonzero(country[t["city_id"] - 1] != country[home - 1])), len(home)),
         "trips.overlaps": float(np.count_nonzero(overlaps)),
         "trips.at_home": float(np.count_nonzero(t["city_id"] == home)),

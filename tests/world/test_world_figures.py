@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fraudloom.errors import PolicyError
 from fraudloom.policies_api import load_pack
-from fraudloom.states.world import WorldSpec, build_world, figure_rows, import_world, load_world
+from fraudloom.states.world import WorldSpec, build_world, figure_rows, figure_tables, import_world, load_world
 from fraudloom.states.world.figure_tables import table_figures
 from fraudloom.states.world.figures import (
     INSIDE,
@@ -176,7 +176,7 @@ def test_peak_is_online(world, figures):
     for k, name in ((0, "ECOM"), (1, "POS"), (4, "HYBRID")):
         count = np.bincount(day[a["channel_group"] == k] % 90, minlength=90)
         assert value[f"peak.{name}"] == pytest.approx(
-            count[49:51].mean() / np.median(np.delete(count, [49, 50])), rel=1e-12
+            count[49:51].mean() / np.delete(count, [49, 50]).mean(), rel=1e-12
         )
         assert (set(np.argsort(count)[-2:]) == {49, 50}) == (name != "POS")
     assert value["peak.ECOM"] > 6
@@ -278,12 +278,17 @@ BREAKS_OF_TABLES = {
 
 
 @pytest.mark.parametrize("name", BREAKS_OF_TABLES)
-def test_broken_tables_are_seen(built, contracts, sound, name):
+def test_broken_tables_are_seen(built, contracts, monkeypatch, sound, name):
     """Tables that do not fit together leave their figure where it was."""
     assert sound["", name] == INSIDE
     world, doc = load_world(built[0].root, contracts), load_corridors(contracts)
     table, column, change = BREAKS_OF_TABLES[name]
-    world.tables[table][column] = change(world.tables[table][column])
+    true = figure_tables.columns
+
+    def columns(world, which, names):
+        return {k: change(v) if (which, k) == (table, column) else v for k, v in true(world, which, names).items()}
+
+    monkeypatch.setattr(figure_tables, "columns", columns)
     broken = {f.name: f.status for f in judge(table_figures(world, doc["laws"]), doc["world"], "", True)}
     assert broken[name] == OUTSIDE
 

@@ -144,10 +144,9 @@ def _uncovered(owner: I64, start: I64, end: I64, lo: int, hi: int) -> int:
 def _validity(world: World) -> Values:
     """Cards that end and devices that come or go within the horizon, per 90 days; who would be left without."""
     code, lo, hi = world.contracts.code, world.start_us, world.end_us
-    names = ("account_id", "instrument_kind", "instrument_status", "valid_from", "valid_to")
-    cards = columns(world, "s3_instrument_base_6A", names)
-    names = ("primary_party_id", "device_origin", "valid_from", "valid_to")
-    devices = columns(world, "s4_device_base_6A", names)
+    span = ("valid_from", "valid_to")
+    cards = columns(world, "s3_instrument_base_6A", ("account_id", "instrument_kind", "instrument_status", *span))
+    devices = columns(world, "s4_device_base_6A", ("primary_party_id", "device_origin", *span))
     mine = cards["instrument_status"] == code("instrument_status", "ACTIVE")
     mine &= cards["instrument_kind"] == code("instrument_kind", "CARD_PHYSICAL")
     account, start, end = (cards[k][mine] for k in ("account_id", "valid_from", "valid_to"))

@@ -203,7 +203,7 @@ def turn_back(c: dict[str, Any]) -> None:
 
 def too_late(c: dict[str, Any]) -> None:
     """Move an arrival past the horizon."""
-    c["ts_utc"][-1] += 40 * 86_400_000_000
+    c["ts_utc"][-1] += 400 * 86_400_000_000
 
 
 def too_early(c: dict[str, Any]) -> None:

@@ -75,14 +75,13 @@ def _sizes(world: World, laws: Mapping[str, Any]) -> Values:
 
 
 def _merchants(world: World) -> Values:
-    """Exponents of planned weights, by family and of all merchants by their planned arrivals."""
+    """Exponents of planned weights by family."""
     m = columns(world, "merchants_1A", ("channel_group", "planned_weight"))
     out: Values = {}
     for name in FAMILIES:
         mine = m["channel_group"] == world.contracts.code("channel_group", name)
         out[f"merchants.zipf_{name}"] = zipf_exponent(m["planned_weight"][mine])
-    planned = columns(world, "merchant_class_profile_5A", ("weekly_volume_total_expected",))
-    return out | {"merchants.zipf": zipf_exponent(planned["weekly_volume_total_expected"])}
+    return out
 
 
 def _parties(world: World) -> Values:

@@ -17,7 +17,7 @@ from fraudloom.scoring import score_run
 from fraudloom.states.score import GateResult, Report
 from fraudloom.tables import Columns
 
-ARRIVALS = 8000
+ARRIVALS = 12_000
 #: What a run of a few thousand arrivals can pass: every gate reads it; small currencies count, small classes do not.
 SMALL = {
     "realism_from_arrivals: 200000": "realism_from_arrivals: 0",

@@ -15,7 +15,8 @@ from fraudloom.errors import PolicyError
 from fraudloom.policies_api import load_pack
 from fraudloom.states.score import compile_plan
 from fraudloom.tables import Columns
-from score.bench import ARRIVALS, SMALL, Scored, gate_pack, gates
+from score.bench import ARRIVALS as COUNT
+from score.bench import SMALL, Scored, gate_pack, gates
 
 pytestmark = pytest.mark.xdist_group("score")
 
@@ -286,13 +287,13 @@ def test_workers_do_not_show(whole: Scored, workers: int) -> None:
 
 def test_realism_gates_apply_from_a_size_on(scored: Scored, tmp_path: Path) -> None:
     """Below the policy's size realism gates neither pass nor fail; structure gates always do."""
-    pack = gate_pack(tmp_path / "p", {"realism_from_arrivals: 200000": f"realism_from_arrivals: {ARRIVALS + 1}"})
+    pack = gate_pack(tmp_path / "p", {"realism_from_arrivals: 200000": f"realism_from_arrivals: {COUNT + 1}"})
     small = replace(scored, pack=pack)
     structure = {"T1", "T3", "T4", "T8", "T10", "T22"}
     report = small.score()
     assert {g.gate.id for g in report.gates if g.status != "NOT_APPLICABLE"} == structure
     assert report.verdict == "PASS_BPLUS"
-    assert f"{ARRIVALS:,} arrivals" in report.why_not_applicable
+    assert f"{COUNT:,} arrivals" in report.why_not_applicable
     small.edit(SESSIONS, put("arrival_count", 1))
     assert small.score().passed
     small.edit(CASES, back_in_time)

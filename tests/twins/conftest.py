@@ -15,7 +15,7 @@ from fraudloom.spec import RunOptions
 from fraudloom.states.world import WorldSpec, build_world
 from twins.published import Published, labels
 
-ARRIVALS, WORLD_SEED, DAYS, SEED = 5000, 12, 90, 42
+ARRIVALS, WORLD_SEED, DAYS, SEED = 5000, 14, 90, 42
 CATALOGUE = "fraud_campaign_catalogue_config_6B"
 HERE = Path(__file__).parent
 

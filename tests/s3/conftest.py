@@ -10,8 +10,8 @@ from s3.crafted import Woven, loud_pack, weave
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A world of 8,000 arrivals in four shards."""
-    return small_world(tmp_path_factory.mktemp("s3"), arrivals=8000, shards=4)
+    """A world of 12,000 arrivals in four shards."""
+    return small_world(tmp_path_factory.mktemp("s3"), arrivals=12000, shards=4)
 
 
 @pytest.fixture(scope="session")

@@ -22,15 +22,32 @@ def _children(pid: int) -> list[int]:
     return found
 
 
+def _tree() -> list[int]:
+    """This process and its descendants."""
+    found, stack = [], [os.getpid()]
+    while stack:
+        pid = stack.pop()
+        found.append(pid)
+        with contextlib.suppress(OSError, ValueError):
+            stack += _children(pid)
+    return found
+
+
+def tree_rss_bytes() -> int | None:
+    """Summed resident memory of this process and its descendants now (shared pages count each time), or None."""
+    total = 0
+    for pid in _tree():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            total += int((_PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return total or None
+
+
 def tree_pss_bytes() -> int | None:
     """Summed PSS of this process and its descendants now, or None where the kernel does not tell."""
     total = 0
     seen = False
-    stack = [os.getpid()]
-    while stack:
-        pid = stack.pop()
+    for pid in _tree():
         try:
-            stack += _children(pid)
             for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
@@ -57,7 +74,7 @@ def release_memory() -> None:
 
     import pyarrow as pa
 
-    gc.collect()
+    gc.collect(1)  # the oldest generation holds modules and compiled code: 0.1 s to look through, each time
     pa.default_memory_pool().release_unused()
     trim_memory()
 
@@ -83,13 +100,17 @@ def _getrusage_peak() -> int:
 class PeakMemory:
     """Context manager; `peak_bytes` is the highest sample (or `getrusage`'s peak where there is no PSS)."""
 
-    def __init__(self, interval_s: float = 0.2) -> None:
+    def __init__(self, interval_s: float = 0.1) -> None:
         self.interval_s = interval_s
         self._peak = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def _sample(self) -> None:
+        # PSS is never above RSS, and the kernel walks all pages to tell it: asked for only when it can be a new peak.
+        rss = tree_rss_bytes()
+        if rss is not None and rss <= self._peak:
+            return
         pss = tree_pss_bytes()
         if pss is not None:
             self._peak = max(self._peak, pss)

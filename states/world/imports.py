@@ -37,7 +37,7 @@ from fraudloom.states.world.stores import ATM, BANK_RAIL, POS, SCENARIO, Places,
 from fraudloom.tables import Columns, PartResult, PartWriter, empty_columns
 
 #: Number of the laws of importing; a change of any output for the same log and map raises it.
-IMPORT_SPEC = 2
+IMPORT_SPEC = 3
 #: Days before the first and after the last row, so that no zone's offset leaves the horizon.
 MARGIN_DAYS = 1
 
@@ -180,10 +180,12 @@ def _town(
     folk.table["activity_weight"] = np.maximum(np.bincount(who.party, minlength=people), 1).astype(np.float64)
     folk.table["external_ref"][: len(who.customer)] = np.asarray(who.customer, dtype=object)
     accounts, card = logged.seat_cards(ctx, parties.build_accounts(ctx, folk, issuers), who, card_names)
+    logged.use_throughout(ctx, accounts.instruments, card)
     seats = logged.seat_devices(ctx, dev.build_owned(ctx, folk), who)
     pools = dev.build_pools(ctx, folk, seats.owned, cities, shops)
     terminals = merchants.build_terminals(ctx, shops, len(rows), len(seats.owned.owner) + 1, pools.first["merchant"])
     devices = dev.build_devices(ctx, folk, seats.owned, terminals, shops, cities)
+    logged.use_throughout(ctx, devices, seats.device)
     devices["external_ref"][seats.device - 1] = np.asarray(who.device_name, dtype=object)
     ips, ip = logged.seat_addresses(ctx, dev.build_ips(ctx, pools, cities), who, folk.table["cohort_id"])
     users = logged.link_users(ctx, dev.build_device_links(ctx, seats.owned, terminals, accounts), seats)

@@ -205,6 +205,13 @@ def seat_cards(ctx: Context, accounts: Accounts, cast: Cast, card_names: list[st
     return replace(accounts, instruments=cols, form=form[copies][order]), number[row + 1]
 
 
+def use_throughout(ctx: Context, cols: Columns, ids: I64) -> None:
+    """Cards or devices that a log names are in use over the whole horizon, in place: the log knows of no renewal."""
+    row = ids - 1
+    cols["valid_from"][row] = np.minimum(cols["valid_from"][row], ctx.start_us)
+    cols["valid_to"][row] = np.maximum(cols["valid_to"][row], ctx.start_us + ctx.spec.days * DAY_US)
+
+
 @dataclass(frozen=True)
 class Seats:
     """Devices of the log among the customers' own: `owned` with further ones; `device`: id of each; `links`: further

@@ -75,12 +75,20 @@ def _sizes(world: World, laws: Mapping[str, Any]) -> Values:
 
 
 def _merchants(world: World) -> Values:
-    """Exponents of planned weights by family."""
+    """Exponents of planned weights: of all merchants, and of each family.
+
+    Weights of a built world are shares of the family's arrivals, those of an imported one of all rows.
+    """
+    arrivals_of = world.manifest.get("arrivals_by_channel", {}).get(world.scenarios[0])
     m = columns(world, "merchants_1A", ("channel_group", "planned_weight"))
+    planned = m["planned_weight"].copy()
     out: Values = {}
     for name in FAMILIES:
         mine = m["channel_group"] == world.contracts.code("channel_group", name)
         out[f"merchants.zipf_{name}"] = zipf_exponent(m["planned_weight"][mine])
+        if arrivals_of is not None:
+            planned[mine] *= arrivals_of.get(name, 0)
+    out["merchants.zipf"] = zipf_exponent(planned)
     return out
 
 

@@ -128,7 +128,7 @@ BREAKS: list[tuple[str, str, str, list[Edit]]] = [
     ("T4", "campaign_labelled_share", "S4", [(TRUTH, put("fraud_label", LEGIT, lambda c: tagged(c) & every(c, 5)))]),
     ("T5", "cramers_v", "S4", [(BANK, put("bank_label", lambda c: np.where(every(c, 50), 0, 2)))]),
     ("T5b", "cramers_v", "S4 S3", [(BANK, flag)]),
-    ("T6", "cohen_d", "S4", [(FLOWS, put("amount_ref_minor", lambda c: 1000 + np.arange(len(c["flow_id"])) % 7))]),
+    ("T6", "cohen_d", "S4", [(FLOWS, put("amount_ref_minor", lambda c: 1000 + (np.arange(len(c["flow_id"])) == 0)))]),
     ("T6b", "ks_distance", "S4 S3", [(BANK, flag)]),
     (
         "T6b",

@@ -91,11 +91,13 @@ class PassA:
         census, busy = s3.census_new(sc.plans["S3"]), s2.busy_new(sc.plans["S2"])
         checker = ArrivalChecker(self.start_us, self.end_us, sc.files.paths[unit.file])
         held: list[Columns] = []
+        ledger = s1.Ledger(plan, sc.shards)
         with meter.of("S1"):
             for first, batch in sc.files.batches(unit, engine.spec.options.batch_rows):
                 engine.stop.check()
                 checker.add(batch)
                 attached = s1.attach(plan, engine.world, batch, first, evidence)
+                ledger.add(attached)
                 with meter.of("S2"):
                     s2.busy_add(sc.plans["S2"], attached, busy)
                 with meter.of("S3"):
@@ -104,7 +106,13 @@ class PassA:
                     narrow = {n: attached[n].astype(t, copy=False) for n, t in s1.SCRATCH_COLUMNS}
                     held.append(narrow | {"_shard": attached["_shard"]})
                 self.task.advance(len(batch["merchant_id"]))
-            record: dict[str, Any] = {"first": checker.first, "last": checker.last, "columns": []}
+            s1.prove_unit(plan, ledger, unit.rows, evidence, unit.index)
+            record: dict[str, Any] = {
+                "first": checker.first,
+                "last": checker.last,
+                "columns": [],
+                "carried": ledger.record(),
+            }
             if held:
                 rows = concat(held)
                 held.clear()

@@ -157,6 +157,8 @@ class PassB:
             arrivals, sessions = s1.sessionise(plan, world, scattered, evidence)
             frames.s1 = S1Frame(arrivals, sessions)
             s1.prove(plan, world, arrivals, sessions)
+            rows, carried = len(scattered["_ordinal"]), s1.recorded_sum(sc.units, shard)
+            s1.prove_scattered(plan, arrivals, shard, rows, carried, evidence)
             return
         if state == "S4":
             frames.s4 = s4.weave(plan, world, frames.s3, evidence)
@@ -166,8 +168,8 @@ class PassB:
         arrivals, sessions = frames.s1.arrivals, frames.s1.sessions
         if state == "S2":
             frames.s2 = s2.weave(plan, world, arrivals, sessions, sc.busy, evidence)
-            if hasattr(s2, "prove"):
-                s2.prove(plan, world, arrivals, sessions, frames.s2)
+            s2.prove(plan, world, arrivals, sessions, frames.s2)
+            s2.prove_draws(plan, len(arrivals["ts_utc"]), frames.s2.flows, evidence, shard)
             return
         frames.s3 = s3.overlay(sc.plan2, world, shard, arrivals, sessions, frames.s2, sc.planned_busy, evidence)
         s3.prove(sc.plan2, world, arrivals, sessions, frames.s2, frames.s3)

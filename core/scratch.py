@@ -132,7 +132,7 @@ class Scratch:
         if not path.is_file():
             return None
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if scattered and not record.get("columns"):
+        if "carried" not in record or (scattered and not record.get("columns")):
             return None
         if not all(p.is_file() for p in (self.arrays_path(unit, "census"), self.arrays_path(unit, "busy"))):
             return None

@@ -1,6 +1,9 @@
-"""Counting sort: rows of a batch partitioned by shard, stably."""
+"""Counting sort: rows of a batch partitioned by shard, stably; and checksums that say whether all of them arrived."""
+
+import numpy as np
 
 from fraudloom.kernels.jit import kernel
+from fraudloom.kernels.streams import mix64
 
 
 @kernel
@@ -22,3 +25,23 @@ def scatter_order(shard, order, ptr):
     for s in range(ptr.shape[0] - 1, 0, -1):
         ptr[s] = ptr[s - 1]
     ptr[0] = 0
+
+
+@kernel
+def mix_columns(values, factor, state):
+    """state[i] += values[i] * factor, modulo 2^64: one column of a row checksum.
+
+    values: integers or bool[n], sign-extended; factor: uint64, odd; state: uint64[n], in and out.
+    """
+    for i in range(values.shape[0]):
+        state[i] += np.uint64(np.int64(values[i])) * factor
+
+
+@kernel
+def sum_mixed(state, shard, sums):
+    """sums[shard[i]] += mix64(state[i]), modulo 2^64: row checksums added up, whatever the order of rows.
+
+    state: uint64[n]; shard: int32[n] in 0 .. s-1; sums: uint64[s], in and out.
+    """
+    for i in range(state.shape[0]):
+        sums[shard[i]] += mix64(state[i])

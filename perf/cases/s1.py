@@ -218,6 +218,20 @@ def _scatter(rows: int, seed: int) -> tuple[Any, ...]:
     return shard, np.zeros(rows, np.int64), np.zeros(shards + 1, np.int64)
 
 
+def _mix(rows: int, seed: int) -> tuple[Any, ...]:
+    rng = _rng(seed)
+    kinds: tuple[Any, ...] = (np.int64, np.int32, np.int8, np.bool_)
+    values: Any = rng.integers(-5, 1 << 31, rows).astype(kinds[seed % 4])
+    state = rng.integers(0, 1 << 63, rows, dtype=np.uint64) * np.uint64(2)
+    return values, np.uint64(rng.integers(0, 1 << 63, dtype=np.uint64) | np.uint64(1)), state
+
+
+def _sums(rows: int, seed: int) -> tuple[Any, ...]:
+    rng, shards = _rng(seed), 1 + seed % 7
+    state = rng.integers(0, 1 << 63, rows, dtype=np.uint64) * np.uint64(2)
+    return state, rng.integers(0, shards, rows).astype(np.int32), np.full(shards, 7, np.uint64)
+
+
 def _cut(rows: int, seed: int) -> tuple[Any, ...]:
     """Gaps of whole multiples of the limits among others; few keys; some without an instrument."""
     rng, size = _rng(seed), 1 + rows // 12
@@ -277,6 +291,8 @@ CASES = (
     Case("attach_device", _device, (5, 6), returns=True),
     Case("hold_links", _links, (4,), rows=5_000_000),
     Case("scatter_order", _scatter, (1, 2), rows=5_000_000),
+    Case("mix_columns", _mix, (2,), rows=5_000_000),
+    Case("sum_mixed", _sums, (2,), rows=5_000_000),
     Case("cut_sessions", _cut, (4, 6), returns=True),
     Case("order_ties", _ties, (2,), rows=5_000_000),
     Case("index_sessions", _index, (3,)),

@@ -19,6 +19,7 @@ from fraudloom.rng import Streams
 from fraudloom.states.behaviour import Behaviour, behaviour
 from fraudloom.states.decisions import Decisions
 from fraudloom.states.s1.index import WorldIndex, world_index
+from fraudloom.states.s1.ledger import carried_columns, carried_factors
 from fraudloom.states.world.view import World
 
 FAMILIES = ("RETAIL", "BUSINESS", "OTHER")
@@ -49,7 +50,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class S1Plan:
-    """Everything S1 needs for one scenario of one world. `session_max`: arrivals above which a session fails S1."""
+    """Everything S1 needs for one scenario of one world. `carried`: columns that a shard must hold as they
+    were read, with the factors of their checksum; `session_max`: arrivals above which a session fails S1."""
 
     decisions: Decisions
     streams: DrawStreams
@@ -61,6 +63,7 @@ class S1Plan:
     cut: CutRule
     attach_family: int
     contracts: Contracts
+    carried: Mapping[str, np.uint64]
     session_max: int | None = None
     notes: tuple[str, ...] = ()
 
@@ -180,6 +183,7 @@ def compile_plan(pack: Pack, world: World, streams: Streams, contracts: Contract
         cut=cut,
         attach_family=contracts.code("rng_family", ATTACH_FAMILY),
         contracts=contracts,
+        carried=carried_factors((*carried_columns(contracts), "_ordinal")),
         session_max=most,
         notes=notes,
     )

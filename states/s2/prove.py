@@ -1,4 +1,4 @@
-"""The eight invariants of S2, proven on a shard before anything reads it (codes of contracts/laws/s2.md, section 9)."""
+"""The eight invariants of S2, proven on a shard before anything reads it (checks and codes: states/s2/checks.py)."""
 
 from __future__ import annotations
 
@@ -6,62 +6,60 @@ from typing import Any
 
 import numpy as np
 
-from fraudloom.errors import InternalError
 from fraudloom.kernels import payment_codes as pc
 from fraudloom.kernels.idmap import encode_ids
-from fraudloom.states.s2.frame import S2Frame, derive, time_rows
+from fraudloom.states.s2.checks import PROOFS
+from fraudloom.states.s2.frame import EVENTS, FLOWS, LINKS, S2Frame, derive, time_rows
 from fraudloom.states.s2.plan import S2Plan
 from fraudloom.states.s2.tables import Array
 from fraudloom.tables import Columns
 
 ENTITIES = ("party_id", "account_id", "instrument_id", "device_id", "ip_id", "terminal_id", "channel_group")
-PLACES = ("merchant_id", "arrival_seq", "city_id", "series_key", "ts_utc")
+PLACES = ("merchant_id", "arrival_seq", "city_id", "series_key", "ts_utc", "pinned_label")
 ROUTING = ("mcc", "acquirer_id", "currency", "merchant_country", "issuer_id", "bin")
+SETTLEMENT = (
+    *("clear_ts_utc", "refund_ts_utc", "reversal_ts_utc"),
+    *("cleared_minor", "refunded_minor", "reversed_minor"),
+)
 
 
-def _require(ok: Array, code: str, what: str, ids: Array) -> None:
-    """InternalError that names the first id for which `ok` (bool[n]) is False."""
-    if not bool(ok.all()):
-        bad = np.flatnonzero(~ok)
-        raise InternalError(
-            "S2", f"S2_{code}", what=what, found=f"{len(bad)} rows", where=f"first: flow_id {int(ids[bad[0]])}"
-        )
-
-
-def _require_equal(found: int, expected: int, code: str, what: str) -> None:
-    if found != expected:
-        raise InternalError("S2", f"S2_{code}", what=what, found=found, expected=expected)
+def _schema(plan: S2Plan, frame: S2Frame) -> None:
+    for dataset_id, columns, kind in (
+        (FLOWS, frame.flows, "flows"),
+        (EVENTS, frame.events, "events"),
+        (LINKS, frame.links, "flows"),
+    ):
+        what = f"a column of the {kind} is missing, or has another type or length"
+        PROOFS.schema(what, plan.contracts, dataset_id, columns)
 
 
 def _order(flows: Columns, events: Columns) -> None:
     """Rows stand in the contract's order."""
     ts, ids = flows["ts_utc"], flows["flow_id"]
     ok = (ts[1:] > ts[:-1]) | ((ts[1:] == ts[:-1]) & (ids[1:] > ids[:-1]))
-    _require(ok, "FLOW_ANCHOR_SCHEMA_VIOLATION", "flows are not in (ts_utc, flow_id) order", ids[1:])
+    PROOFS.rows("flows are not in (ts_utc, flow_id) order", ok, flows, np.arange(1, len(ts)))
     ts, ids, seq = events["ts_utc"], events["flow_id"], events["event_seq"]
     tie = (ids[1:] > ids[:-1]) | ((ids[1:] == ids[:-1]) & (seq[1:] > seq[:-1]))
     ok = (ts[1:] > ts[:-1]) | ((ts[1:] == ts[:-1]) & tie)
-    _require(ok, "EVENT_STREAM_SCHEMA_VIOLATION", "events are not in (ts_utc, flow_id, event_seq) order", ids[1:])
+    PROOFS.rows("events are not in (ts_utc, flow_id, event_seq) order", ok, events, np.arange(1, len(ts)))
 
 
 def _in_flow_order(flows: Columns, events: Columns) -> tuple[Array, Array]:
     """(place int64[m]: event rows by (flow row, event_seq); start int64[n + 1]). Proves invariants 1 and 2."""
     ids = flows["flow_id"]
     row = events["_flow_row"]
-    known = (row >= 0) & (row < len(ids))
-    _require(known, "FLOW_EVENT_MISMATCH", "an event has no flow", events["flow_id"])
-    same = ids[row] == events["flow_id"]
-    _require(same, "FLOW_EVENT_MISMATCH", "an event names another flow than its row", events["flow_id"])
+    PROOFS.rows("an event has no flow", (row >= 0) & (row < len(ids)), events)
+    PROOFS.rows("an event names another flow than its row", ids[row] == events["flow_id"], events)
     count = np.bincount(row, minlength=len(ids))
-    _require(count > 0, "FLOW_EVENT_MISMATCH", "a flow has no event", ids)
+    PROOFS.rows("a flow has no event", count > 0, flows)
     start = np.zeros(len(ids) + 1, np.int64)
     np.cumsum(count, out=start[1:])
     seq = events["event_seq"].astype(np.int64)
-    inside = (seq >= 0) & (seq < count[row])
-    _require(inside, "EVENT_SEQUENCE_INVALID", "event_seq is not 0, 1, ... in its flow", events["flow_id"])
+    what = "event_seq is not 0, 1, ... in its flow"
+    PROOFS.rows(what, (seq >= 0) & (seq < count[row]), events)
     place = np.full(len(row), -1, np.int64)
     place[start[row] + seq] = np.arange(len(row))
-    _require(place >= 0, "EVENT_SEQUENCE_INVALID", "event_seq is twice in a flow", np.repeat(ids, count))
+    PROOFS.rows(what, place >= 0, flows, np.repeat(np.arange(len(ids)), count))
     return place, start
 
 
@@ -77,25 +75,39 @@ def _sums(n: int, flow: Array, minor: Array) -> Array:
     return np.bincount(flow, weights=minor, minlength=n).astype(np.int64)
 
 
+def _answers(flows: Columns, kind: Array, flow: Array, code: Array, credit: Array) -> None:
+    """Invariant 3: response_code is that of the last answer, first_response_code that of the first of several."""
+    at = np.flatnonzero(kind == pc.AUTH_RESPONSE)
+    of, code = flow[at], code[at]
+    last, first = np.zeros((2, len(credit)), np.int64)
+    last[of] = code
+    first[of[::-1]] = code[::-1]
+    for name, found in (("response_code", last), ("first_response_code", first)):
+        ok = credit | (flows[name] == found)
+        PROOFS.rows("a response code is not its answer's", ok, flows, note=f"{name}: ")
+
+
 def prove_events(flows: Columns, events: Columns, settlement: bool) -> None:
     """Invariants 1 to 4: one flow, its events, contiguous; times rise and equal the anchors; amounts are the sums.
 
     Holds for any flow frame (an overlay's too); InternalError names the code and the first flow that breaks it.
     """
     place, start = _in_flow_order(flows, events)
-    n, ids = len(flows["flow_id"]), flows["flow_id"]
+    n = len(flows["flow_id"])
     flow, ts = events["_flow_row"][place], events["ts_utc"][place]
     kind, minor = events["event_type"][place], events["amount_minor"][place]
     rises = (ts[1:] > ts[:-1]) | (flow[1:] != flow[:-1])
-    _require(rises, "FLOW_EVENT_TEMPORAL_MISMATCH", "times do not rise with event_seq", ids[flow[1:]])
+    PROOFS.rows("times do not rise with event_seq", rises, events, place[1:])
     credit = (flows["flow_type"] == pc.CARD_CREDIT) & settlement
     opens = np.where(credit, pc.REFUND, pc.AUTH_REQUEST)
-    _require(kind[start[:-1]] == opens, "EVENT_SEQUENCE_INVALID", "a flow opens with another event", ids)
-    code = "FLOW_EVENT_TEMPORAL_MISMATCH"
-    _require(ts[start[:-1]] == flows["ts_utc"], code, "the first event is not at the flow's time", ids)
+    PROOFS.rows("a flow opens with another event", kind[start[:-1]] == opens, flows)
+    PROOFS.rows("the first event is not at the flow's time", ts[start[:-1]] == flows["ts_utc"], flows)
     if not settlement:
         answers = np.bincount(flow[kind == pc.AUTH_RESPONSE], minlength=n)
-        _require(answers == 1, "EVENT_SEQUENCE_INVALID", "a flow has not one answer", ids)
+        PROOFS.rows("a flow has not one answer", answers == 1, flows)
+        for name in SETTLEMENT:
+            what = "a settlement is there in a pack without settlement"
+            PROOFS.rows(what, flows[name] == 0, flows, note=f"{name}: ")
         return
     anchors = (
         ("response_ts_utc", pc.AUTH_RESPONSE, credit),
@@ -106,70 +118,98 @@ def prove_events(flows: Columns, events: Columns, settlement: bool) -> None:
     for name, event, skip in anchors:
         of = kind == event
         ok = _last(n, flow[of], ts[of]) == flows[name]
-        _require(ok | skip if skip is not None else ok, code, f"{name} is not the time of the last such event", ids)
-    code = "FLOW_EVENT_AMOUNT_MISMATCH"
-    for name, event, sign in (("cleared_minor", 4, 1), ("refunded_minor", 5, -1), ("reversed_minor", 6, -1)):
+        what = "an anchor is not the time of the last such event"
+        PROOFS.rows(what, ok | skip if skip is not None else ok, flows, note=f"{name}: ")
+    sent = flows["auth_sent_utc"]
+    ok = (flows["ts_utc"] <= sent) & (sent <= flows["response_ts_utc"])
+    PROOFS.rows("the request is sent outside its flow's times", ok, flows)
+    _answers(flows, kind, flow, events["response_code"][place], credit)
+    for name, event, sign in (
+        ("cleared_minor", pc.CLEARING, 1),
+        ("refunded_minor", pc.REFUND, -1),
+        ("reversed_minor", pc.REVERSAL, -1),
+    ):
         of = kind == event
         ok = _sums(n, flow[of], minor[of]) * sign == flows[name]
-        _require(ok, code, f"{name} is not the sum of its events", ids)
-    asked = kind <= pc.STEP_UP_COMPLETE
+        PROOFS.rows("an anchor is not the sum of its events", ok, flows, note=f"{name}: ")
+    asked = np.flatnonzero(kind <= pc.STEP_UP_COMPLETE)
     ok = minor[asked] == flows["amount_minor"][flow[asked]]
-    _require(ok, code, "an authorisation event has another amount than its flow", ids[flow[asked]])
+    PROOFS.rows("an authorisation event has another amount than its flow", ok, events, place[asked])
     ok = (flows["refunded_minor"] <= flows["cleared_minor"]) | credit
-    _require(ok, code, "more is refunded than cleared", ids)
+    PROOFS.rows("more is refunded than cleared", ok, flows)
     ok = (flows["reversed_minor"] == 0) | ((flows["cleared_minor"] == 0) & (flows["refunded_minor"] == 0))
-    _require(ok, code, "a reversed flow is cleared or refunded", ids)
+    PROOFS.rows("a reversed flow is cleared or refunded", ok, flows)
     tries = np.bincount(flow[kind == pc.AUTH_REQUEST], minlength=n)
-    _require(tries == flows["attempts"], "EVENT_SEQUENCE_INVALID", "attempts are not the requests made", ids)
+    PROOFS.rows("attempts are not the requests made", tries == flows["attempts"], flows)
 
 
 def _amounts(plan: S2Plan, flows: Columns, events: Columns) -> None:
-    code, ids = "FLOW_EVENT_AMOUNT_MISMATCH", flows["flow_id"]
-    scale = plan.currency.minor[flows["currency"]]
-    _require(flows["amount_minor"] > 0, code, "an amount is not positive", ids)
-    _require(flows["amount"] == flows["amount_minor"] / scale, code, "amount is not amount_minor in major units", ids)
+    """Invariant 4: amounts are positive, and the same in minor, major and reference units."""
+    minor, currency = flows["amount_minor"], flows["currency"]
+    scale = plan.currency.minor[currency]
+    PROOFS.rows("an amount is not positive", minor > 0, flows)
+    PROOFS.rows("amount is not amount_minor in major units", flows["amount"] == minor / scale, flows)
     ok = events["amount"] == events["amount_minor"] / scale[events["_flow_row"]]
-    _require(ok, code, "an event's amount is not its amount_minor in major units", events["flow_id"])
+    PROOFS.rows("an event's amount is not its amount_minor in major units", ok, events)
+    ref = np.maximum(1, np.rint(minor * plan.currency.ref_scale[currency])).astype(np.int64)
+    ok = flows["amount_ref_minor"] == ref
+    PROOFS.rows("amount_ref_minor is not the amount in reference currency", ok, flows)
 
 
-def _links(arrivals: Columns, frame: S2Frame) -> None:
+def _carried(arrivals: Columns, flows: Columns, first: Array, row: Array) -> None:
+    """Invariants 5 and 6: what a flow has of its first arrival. first: arrival rows; row: their flows' rows."""
+    for names, what in (
+        (ENTITIES, "an entity is not the first arrival's"),
+        (PLACES, "a column is not the first arrival's"),
+        (("session_id",), "a flow is in another session than its arrivals"),
+    ):
+        for name in names:
+            PROOFS.rows(what, arrivals[name][first] == flows[name][row], flows, row, f"{name}: ")
+    for name, found in (
+        ("tz", arrivals["zone_representation"]),
+        ("is_pinned", arrivals["pinned_instrument_id"] > 0),
+    ):
+        PROOFS.rows("a column is not the first arrival's", found[first] == flows[name][row], flows, row, f"{name}: ")
+
+
+def _links(arrivals: Columns, sessions: Columns, frame: S2Frame) -> None:
     """Invariant 5: every arrival in exactly one flow, of its own session; the first arrival is the flow's."""
     flows, links = frame.flows, frame.links
     ids = flows["flow_id"]
+    PROOFS.equal("links are not aligned with arrivals", len(links["flow_id"]), len(arrivals["ts_utc"]), "links")
     for name in ("merchant_id", "arrival_seq"):
-        ok = links[name] == arrivals[name]
-        _require(ok, "ARRIVAL_LINKAGE_INVALID", "links are not aligned with arrivals", links["flow_id"])
+        PROOFS.rows("links are not aligned with arrivals", links[name] == arrivals[name], links, note=f"{name}: ")
     ok = links["session_id"] == arrivals["session_id"]
-    _require(ok, "SESSION_LINKAGE_INVALID", "a link names another session than its arrival", links["flow_id"])
+    PROOFS.rows("a link names another session than its arrival", ok, links)
     first = np.flatnonzero(links["link_rank"] == 0)
-    _require_equal(len(first), len(ids), "ARRIVAL_LINKAGE_INVALID", "flows and first arrivals differ in number")
+    PROOFS.equal("flows and first arrivals differ in number", len(first), len(ids), "links of rank 0")
     row = time_rows(flows["ts_utc"], flows["_ordinal"])
-    ok = links["flow_id"][first] == ids[row]
-    _require(ok, "ARRIVAL_LINKAGE_INVALID", "a first arrival belongs to another flow", ids[row])
-    for name, code in (
-        *((c, "ENTITY_CONTEXT_INCONSISTENT") for c in ENTITIES),
-        *((c, "ARRIVAL_LINKAGE_INVALID") for c in PLACES),
-        ("session_id", "SESSION_LINKAGE_INVALID"),
-    ):
-        _require(arrivals[name][first] == flows[name][row], code, f"{name} is not the first arrival's", ids[row])
-    more = np.flatnonzero(links["link_rank"] > 0)
+    PROOFS.rows("a first arrival belongs to another flow", links["flow_id"][first] == ids[row], links, first)
+    _carried(arrivals, flows, first, row)
+    # The arrival's row of the index; S1 has proven that it is the session's.
+    known = sessions["session_id"][arrivals["_session_row"][first]] == flows["session_id"][row]
+    PROOFS.rows("a flow's session is not in the index", known, flows, row)
+    more = np.flatnonzero(links["link_rank"] != 0)
     wide = np.flatnonzero(flows["arrival_count"] > 1)
     wide = wide[np.argsort(ids[wide], kind="stable")]
-    _require_equal(
-        len(more) + len(ids), int(flows["arrival_count"].sum()), "ARRIVAL_LINKAGE_INVALID", "arrival_count is wrong"
-    )
-    if len(more) == 0:
-        return
-    found = np.minimum(np.searchsorted(ids[wide], links["flow_id"][more]), len(wide) - 1)
-    of = wide[found]
-    ok = ids[of] == links["flow_id"][more]
-    _require(ok, "ARRIVAL_LINKAGE_INVALID", "an arrival belongs to no flow", links["flow_id"][more])
-    for name, code in (("session_id", "SESSION_LINKAGE_INVALID"), ("merchant_id", "ARRIVAL_LINKAGE_INVALID")):
-        _require(arrivals[name][more] == flows[name][of], code, f"an arrival's {name} is not its flow's", ids[of])
+    if len(more) and len(wide):
+        found = np.minimum(np.searchsorted(ids[wide], links["flow_id"][more]), len(wide) - 1)
+        of = wide[found]
+        ok = ids[of] == links["flow_id"][more]
+    else:
+        of, ok = more[:0], np.zeros(len(more), np.bool_)
+    PROOFS.rows("an arrival belongs to no flow", ok, links, more)
+    ok = arrivals["session_id"][more] == flows["session_id"][of]
+    PROOFS.rows("a flow is in another session than its arrivals", ok, links, more)
+    ok = arrivals["merchant_id"][more] == flows["merchant_id"][of]
+    PROOFS.rows("an arrival is not at its flow's merchant", ok, links, more)
+    members = np.ones(len(ids), np.int64)
+    np.add.at(members, of, 1)
+    PROOFS.rows("arrival_count is not the number of members", members == flows["arrival_count"], flows)
     order = np.lexsort((links["link_rank"][more], of))
     rank, of = links["link_rank"][more][order], of[order]
     expected = np.arange(len(of)) - np.searchsorted(of, of) + 1
-    _require(rank == expected, "ARRIVAL_LINKAGE_INVALID", "link_rank is not 0, 1, ... in its flow", ids[of])
+    PROOFS.rows("link_rank is not 0, 1, ... in its flow", rank == expected, links, more[order])
 
 
 def _routing(plan: S2Plan, flows: Columns) -> None:
@@ -178,15 +218,14 @@ def _routing(plan: S2Plan, flows: Columns) -> None:
     derive(plan, again)
     for name in ROUTING:
         ok = again[name] == flows[name]
-        _require(ok, "ROUTING_CONTEXT_INCONSISTENT", f"{name} does not follow from the flow's ids", flows["flow_id"])
+        PROOFS.rows("a routing column does not follow from the flow's ids", ok, flows, note=f"{name}: ")
 
 
 def _horizon(plan: S2Plan, flows: Columns, events: Columns) -> None:
     """Invariant 7: flows begin within the horizon, and everything ends within the settlement horizon."""
     ok = (flows["ts_utc"] >= plan.world.start_us) & (flows["ts_utc"] < plan.world.end_us)
-    _require(ok, "EVENT_OUTSIDE_HORIZON", "a flow begins outside the horizon", flows["flow_id"])
-    ok = events["ts_utc"] < plan.horizon_end
-    _require(ok, "EVENT_OUTSIDE_HORIZON", "an event lies beyond the settlement horizon", events["flow_id"])
+    PROOFS.rows("a flow begins outside the horizon", ok, flows)
+    PROOFS.rows("an event lies beyond the settlement horizon", events["ts_utc"] < plan.horizon_end, events)
 
 
 def expected_draws(plan: S2Plan, arrivals: int, flows: Columns) -> Array:
@@ -202,24 +241,23 @@ def expected_draws(plan: S2Plan, arrivals: int, flows: Columns) -> Array:
     return np.array([rows.get(name, n) for name in plan.decisions.names], np.int64) * plan.decisions.slots
 
 
-def prove_draws(plan: S2Plan, arrivals: int, flows: Columns, evidence: Array) -> None:
+def prove_draws(plan: S2Plan, arrivals: int, flows: Columns, evidence: Array, shard: int) -> None:
     """Invariant 8: draws made are draws due (evidence of this shard alone)."""
     due, made = expected_draws(plan, arrivals, flows), evidence[:, 0].astype(np.int64)
     for name, d, m in zip(plan.decisions.names, due, made, strict=True):
-        _require_equal(int(m), int(d), "RNG_EVENT_COUNT_MISMATCH", f"draws of {name}")
+        PROOFS.equal("draws made are not the draws due", int(m), int(d), f"shard {shard}, {name}")
 
 
 def prove(plan: S2Plan, world: Any, arrivals: Columns, sessions: Columns, frame: S2Frame) -> None:
-    """Prove a woven shard; InternalError S2_... names the invariant and the first flow that breaks it."""
+    """Prove a woven shard; InternalError names the broken check, its code and the first flow that breaks it."""
     flows, events = frame.flows, frame.events
+    _schema(plan, frame)
     ids = np.empty(len(flows["flow_id"]), np.int64)
     encode_ids(plan.id_key, flows["_ordinal"], ids)
-    _require(ids == flows["flow_id"], "FLOW_ANCHOR_SCHEMA_VIOLATION", "a flow_id is not its ordinal's", ids)
+    PROOFS.rows("a flow_id is not its ordinal's", ids == flows["flow_id"], flows)
     _order(flows, events)
     prove_events(flows, events, plan.settlement)
     _amounts(plan, flows, events)
-    _links(arrivals, frame)
-    known = np.isin(flows["session_id"], sessions["session_id"])
-    _require(known, "SESSION_LINKAGE_INVALID", "a flow's session is not in the index", ids)
+    _links(arrivals, sessions, frame)
     _routing(plan, flows)
     _horizon(plan, flows, events)

@@ -25,7 +25,8 @@ def write(scratch: Scratch, unit: int, cols: Columns) -> dict[str, object]:
     shard = cols["a"] * 7 % scratch.shards
     order = np.argsort(shard, kind="stable")
     ends = np.searchsorted(shard[order], np.arange(scratch.shards + 1))
-    record = {"first": None, "last": None, "evidence": [], **scratch.write_unit(unit, cols, order, ends)}
+    empty = {"first": None, "last": None, "evidence": [], "carried": ["0"]}
+    record = {**empty, **scratch.write_unit(unit, cols, order, ends)}
     for kind in ("census", "busy"):
         save_arrays(scratch.arrays_path(unit, kind), {"x": np.zeros(3)})
     scratch.finish_unit(unit, record)

@@ -67,7 +67,7 @@ def test_the_shard_is_proven(woven, woven_auth):
     """Both packs' frames pass all proofs, draws included."""
     for w in (woven, woven_auth):
         s2.prove(w.plan, w.world, w.arrivals, w.sessions, w.frame)
-        s2.prove_draws(w.plan, len(w.arrivals["ts_utc"]), w.frame.flows, w.evidence)
+        s2.prove_draws(w.plan, len(w.arrivals["ts_utc"]), w.frame.flows, w.evidence, 0)
 
 
 def test_rows_fit_the_contract(woven, woven_auth):

@@ -70,7 +70,8 @@ def runs_show(
     for row in report:
         rows = sum(int(n) for n in row["counts"].values())
         wrote = f"{rows:>14,} rows" if rows else ""
-        say(f"  {row['state']}  {row['status']:<5} {wrote}  {row['error_code'] or ''}".rstrip())
+        scope = row["scenario_id"] or ""
+        say(f"  {row['state']}  {row['status']:<5} {wrote:<19}  {row['error_code'] or scope}".rstrip())
     for dataset, s in seal.get("datasets", {}).items():
         say(f"  {dataset:<34}{s['rows']:>14,} rows {s['parts']:>4} parts {s['bytes']:>14,} bytes")
 

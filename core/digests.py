@@ -43,9 +43,13 @@ def part_facts(engine: Engine, state: str) -> dict[str, list[tuple[str, int, dic
     return found
 
 
-def summaries(engine: Engine, states: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """`dataset_summary` of every dataset of the given states."""
-    return {d: dataset_summary(facts) for s in states for d, facts in part_facts(engine, s).items()}
+def summaries(engine: Engine, states: Iterable[str], scenario: str | None = None) -> dict[str, dict[str, Any]]:
+    """`dataset_summary` of every dataset of the given states, over all scenarios or of one."""
+    return {
+        d: dataset_summary(f for f in facts if scenario in (None, f[0]))
+        for s in states
+        for d, facts in part_facts(engine, s).items()
+    }
 
 
 def part_journal(engine: Engine, states: Iterable[str]) -> dict[tuple[str, str, int], dict[str, Any]]:

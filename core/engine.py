@@ -83,6 +83,7 @@ class Engine:
     reused: set[tuple[str, str, int]] = field(default_factory=set)
     sealed: SealedFiles | None = None
     notes: dict[str, list[str]] = field(default_factory=dict)
+    weaving: str | None = None
     syncer: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="fraudloom-sync"))
     syncing: list[Future[None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)

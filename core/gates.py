@@ -13,7 +13,7 @@ from fraudloom.engine import Engine, seal_world
 from fraudloom.errors import ConflictError, FraudloomError, GateError, SealError
 from fraudloom.publish import write_atomic, write_json
 from fraudloom.spec import SPEC_VERSION_6B, STATES, WEAVE, canonical_json
-from fraudloom.sweeps import demand_pass, report_row, tell_story
+from fraudloom.sweeps import demand_pass, pass_row, tell_story
 from fraudloom.tables import file_sha256
 
 
@@ -109,7 +109,7 @@ def run_gate(engine: Engine) -> None:
     engine.note("S0", *gate.notes)
     seal_world(engine, gate.files)
     if not engine.report.passed("S0"):
-        engine.report.put(report_row(engine, "S0", "PASS"))
+        engine.report.put(pass_row(engine, "S0"))
     engine.log.event("6B.S0.END", sealed_inputs=len(gate.sealed_inputs), verify=spec.options.verify)
 
 
@@ -160,7 +160,7 @@ def run_validation(engine: Engine) -> None:
     faults.point("s5.flag")
     write_atomic(flag, f"sha256_hex = {file_sha256(folder / 'index.json')}\n".encode())
     if not engine.report.passed("S5"):
-        engine.report.put(report_row(engine, "S5", "PASS"))
+        engine.report.put(pass_row(engine, "S5"))
     engine.log.event("6B.S5.END", verdict=result.verdict)
 
 
@@ -192,4 +192,4 @@ def issue_bytes(table: Any) -> bytes:
 
 def segment_states(engine: Engine) -> dict[str, str]:
     """Status per state before S5, for the report."""
-    return {s: str(engine.report.rows.get(s, {}).get("status", "MISSING")) for s in STATES[:-1]}
+    return {s: engine.report.status(s) for s in STATES[:-1]}

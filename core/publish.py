@@ -15,7 +15,7 @@ from typing import Any
 
 from fraudloom import faults
 from fraudloom.errors import ConflictError, InternalError
-from fraudloom.spec import STATES, canonical_json
+from fraudloom.spec import STATES, WEAVE, canonical_json
 
 
 def fsync_file(path: Path) -> None:
@@ -186,37 +186,64 @@ def roll_forward(intents: Path) -> int:
 
 
 class RunReport:
-    """`run_report_6B`: one row per state, PASS or FAIL. What no PASS row names is not published."""
+    """`run_report_6B`: a row per state and scope, PASS or FAIL. What no PASS row names is not published.
+
+    The scope of S1 to S4 is a scenario (`scenario_id`); that of S0 and S5, and of a failure outside any scenario, is
+    the whole run (`scenario_id` null). `scenarios` names those of the run, so that a missing row shows.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: list[dict[str, Any]] = []
         if path.exists():
-            for line in path.read_text("utf-8").splitlines():
-                row = json.loads(line)
-                self.rows[str(row["state"])] = row
+            self.rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+    def of(self, state: str) -> list[dict[str, Any]]:
+        """The state's rows, in the order of the run's scenarios."""
+        return [r for r in self.rows if r["state"] == state]
+
+    def states(self) -> list[str]:
+        """States that have rows, in their order."""
+        return [s for s in STATES if self.of(s)]
+
+    def status(self, state: str) -> str:
+        """PASS when every scope of the state passed, FAIL when one failed, MISSING when a row is missing."""
+        rows = self.of(state)
+        if any(r["status"] == "FAIL" for r in rows):
+            return "FAIL"
+        scopes = {r["scenario_id"] for r in rows}
+        whole = bool(rows) and scopes == (set(rows[0]["scenarios"]) if state in WEAVE else {None})
+        return "PASS" if whole else "MISSING"
 
     def passed(self, state: str) -> bool:
-        """Whether the state has a PASS row."""
-        return self.rows.get(state, {}).get("status") == "PASS"
+        """Whether every scope of the state has a PASS row."""
+        return self.status(state) == "PASS"
 
-    def put(self, row: Mapping[str, Any]) -> None:
-        """Write the row of a state. A FAIL row stands alone: rows of later states go, and there is one FAIL at most."""
-        state = str(row["state"])
-        self.rows = {s: r for s, r in self.rows.items() if r["status"] == "PASS" or s == state}
-        if row["status"] == "FAIL":
-            at = STATES.index(state)
-            self.rows = {s: r for s, r in self.rows.items() if STATES.index(s) < at}
-        self.rows[state] = dict(row)
+    def counts(self, state: str) -> dict[str, int]:
+        """Rows per dataset of the state, over its scopes."""
+        total: dict[str, int] = {}
+        for row in self.of(state):
+            for dataset, n in row["counts"].items():
+                total[dataset] = total.get(dataset, 0) + int(n)
+        return total
+
+    def put(self, *rows: Mapping[str, Any]) -> None:
+        """Write all rows of one state. FAIL stands alone: rows of later states go, and only one state has failed."""
+        (state,) = {str(r["state"]) for r in rows}
+        kept = [r for r in self.rows if r["status"] == "PASS" and r["state"] != state]
+        if any(r["status"] == "FAIL" for r in rows):
+            kept = [r for r in kept if STATES.index(r["state"]) < STATES.index(state)]
+        self.rows = sorted([*kept, *map(dict, rows)], key=lambda r: STATES.index(r["state"]))
         self._write()
 
     def drop(self, states: Iterable[str]) -> None:
         """Remove rows before their states run again."""
-        gone = [s for s in states if self.rows.pop(s, None)]
-        if gone:
+        gone = set(states)
+        kept = [r for r in self.rows if r["state"] not in gone]
+        if len(kept) < len(self.rows):
+            self.rows = kept
             self._write()
 
     def _write(self) -> None:
-        lines = [canonical_json(self.rows[s]) + "\n" for s in STATES if s in self.rows]
-        write_atomic(self.path, "".join(lines).encode())
+        write_atomic(self.path, "".join(canonical_json(r) + "\n" for r in self.rows).encode())
         faults.point("report.row")

@@ -42,11 +42,12 @@ class RunFolder:
         if self.sealed:
             return "SEALED"
         reports = sorted((self.root / "data/layer3/6B/run_report").glob("manifest_fingerprint=*/run_report_6B.jsonl"))
-        rows = RunReport(reports[0]).rows if reports else {}
-        failed = [s for s, r in rows.items() if r["status"] == "FAIL"]
+        report = RunReport(reports[0]) if reports else None
+        states = report.states() if report else []
+        failed = [s for s in states if report and report.status(s) == "FAIL"]
         if failed:
             return f"FAIL {failed[0]}"
-        return f"UNFINISHED after {max(rows)}" if rows else "UNFINISHED"
+        return f"UNFINISHED after {states[-1]}" if states else "UNFINISHED"
 
 
 def new_run_id() -> str:

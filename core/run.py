@@ -31,7 +31,7 @@ from fraudloom.runlog import RunLog
 from fraudloom.scratch import remove_work
 from fraudloom.seal import verify_seal, write_seal
 from fraudloom.spec import STATES, WEAVE, Axes, RunOptions, RunSpec, parameter_hash, validation_hash
-from fraudloom.sweeps import report_row, retract, weave_states
+from fraudloom.sweeps import fail_row, retract, weave_states
 from fraudloom.worlds import WorldChoice, choose_world, ensure_world, read_world_manifest, scenarios_in_scope
 
 
@@ -172,8 +172,9 @@ class _Call:
         contracts = load_contracts(options.contracts)
         spec, _ = self._open(axes, choice, None, contracts, stack)
         path = spec.run_root / contracts.artefact_path("run_report_6B", **axes.tokens())
-        row = {
+        row: dict[str, Any] = {
             "state": "S0",
+            "scenario_id": None,
             "status": "FAIL",
             "seed": axes.seed,
             "manifest_fingerprint": axes.manifest_fingerprint,
@@ -258,8 +259,8 @@ class _Call:
         self._states_of(engine.report)
 
     def _states_of(self, report: RunReport) -> None:
-        rows = {s: sum(int(n) for n in r["counts"].values()) for s, r in report.rows.items()}
-        self.result.states({s: str(r["status"]) for s, r in report.rows.items()}, rows, self.meter)
+        rows = {s: sum(report.counts(s).values()) for s in report.states()}
+        self.result.states({s: report.status(s) for s in report.states()}, rows, self.meter)
 
     def _verified(self, spec: RunSpec, executor: Executor) -> None:
         """A finished run: compare it with its seal."""
@@ -285,7 +286,7 @@ class _Call:
         engine = self.engine
         if engine is not None and not isinstance(error, ConflictError) and not self._sealed(engine.spec.run_root):
             try:
-                engine.report.put(report_row(engine, state, "FAIL", error.code, error.what))
+                engine.report.put(fail_row(engine, state, error.code, error.what))
                 retract(engine, state)
                 engine.log.event(f"6B.{state}.FAIL", code=error.code, message=error.what)
             except OSError:

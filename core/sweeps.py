@@ -46,22 +46,22 @@ def demand_pass(engine: Engine, state: str) -> None:
     """No PASS, no read: all states before `state` must have a PASS row."""
     axes = engine.spec.axes.as_json()
     for before in STATES[: STATES.index(state)]:
-        row = engine.report.rows.get(before, {})
-        if engine.report.passed(before) and any(row[k] != axes[k] for k in SCOPE):
-            raise SealError(
-                state,
-                "GATE_NOT_PASSED",
-                what=f"the PASS row of {before} is for another scope",
-                found={k: row[k] for k in SCOPE},
-                expected={k: axes[k] for k in SCOPE},
-                where=engine.report.path,
-                action=f"run from {before} on",
-            )
+        for row in engine.report.of(before):
+            if row["status"] == "PASS" and any(row[k] != axes[k] for k in SCOPE):
+                raise SealError(
+                    state,
+                    "GATE_NOT_PASSED",
+                    what=f"a PASS row of {before} is for another scope",
+                    found={k: row[k] for k in SCOPE},
+                    expected={k: axes[k] for k in SCOPE},
+                    where=engine.report.path,
+                    action=f"run from {before} on",
+                )
         if not engine.report.passed(before):
             raise SealError(
                 state,
                 "GATE_NOT_PASSED",
-                what=f"{state} reads what {before} published, but {before} has no PASS row",
+                what=f"{state} reads what {before} published, but {before} has no PASS row of every scenario",
                 where=engine.report.path,
                 action=f"run from {before} on",
             )
@@ -83,10 +83,12 @@ def weave_states(engine: Engine, wanted: Sequence[str], forced: bool) -> None:
         for state in group:
             tell_story(engine, state, _inputs(state))
         for sc in engine.scenarios:
+            engine.weaving = sc.name
             _sweep(engine, sc, group, forced)
+        engine.weaving = None
         for state in group:
             publish_state(engine, state)
-            engine.log.event(f"6B.{state}.END", **{"rows": engine.report.rows[state]["counts"]})
+            engine.log.event(f"6B.{state}.END", **{"rows": engine.report.counts(state)})
     publish_evidence(engine)
     for sc in engine.scenarios:
         if engine.report.passed("S4"):
@@ -163,9 +165,7 @@ def write_catalogue(engine: Engine, sc: Scenario) -> None:
         plan = sc.plans["S3"]
         evidence = getattr(plan, "evidence", None)
         rows = [] if evidence is None else evidence_rows("S3", plan.decisions, evidence, "plan", 0)
-        notes = [
-            f"{sc.name}: {note}" for note in getattr(sc.plan2, "notes", ()) if note not in engine.notes.get("S3", ())
-        ]
+        notes = [note for note in getattr(sc.plan2, "notes", ()) if note not in engine.notes.get("S3", ())]
         record = {"files": {CATALOGUE: facts}, "evidence": rows, "notes": notes}
         write_json(engine.single_path(sc.name), record)
 
@@ -184,39 +184,53 @@ def _pairs(engine: Engine, state: str) -> list[tuple[Path, Path]]:
 
 
 def publish_state(engine: Engine, state: str) -> None:
-    """Move a state's parts into place and write its PASS row."""
+    """Move a state's parts into place and write its PASS rows, one per scenario, at once."""
     demand_pass(engine, state)
     with engine.meter.of(state):
         engine.sync_wait()
         move_into_place(_pairs(engine, state), engine.work / "intents" / f"{state}.json")
         for sc in engine.scenarios:
             remove_work(engine.work / "staging" / sc.name / state, engine.work)
-        engine.report.put(report_row(engine, state, "PASS"))
+        engine.report.put(*(pass_row(engine, state, sc.name) for sc in engine.scenarios))
     faults.point(f"published.{state}")
 
 
-def report_row(
-    engine: Engine, state: str, status: str, code: str | None = None, message: str | None = None
-) -> dict[str, Any]:
-    """A row of the run report."""
-    axes = engine.spec.axes
-    found = summaries(engine, [state]) if status == "PASS" and state in WEAVE else {}
+def pass_row(engine: Engine, state: str, scenario: str | None = None) -> dict[str, Any]:
+    """A PASS row of the run report: of a scenario for S1 to S4, of the whole run for S0 and S5."""
     notes = list(engine.notes.get(state, ()))
-    if found and state == "S3":
-        for sc in engine.scenarios:
-            notes += (engine.single_record(sc.name) or {}).get("notes", [])
+    if scenario is None:
+        return _report_row(engine, state, "PASS", None) | {"notes": notes}
+    if state == "S3":
+        notes += (engine.single_record(scenario) or {}).get("notes", [])
+    found = summaries(engine, [state], scenario)
+    return _report_row(engine, state, "PASS", scenario) | {
+        "counts": {d: s["rows"] for d, s in found.items()},
+        "datasets": {d: s["content_digest"] for d, s in found.items()},
+        "notes": notes,
+    }
+
+
+def fail_row(engine: Engine, state: str, code: str, message: str) -> dict[str, Any]:
+    """The FAIL row of a state, of the scenario at work if there is one."""
+    row = _report_row(engine, state, "FAIL", engine.weaving)
+    return row | {"notes": list(engine.notes.get(state, ())), "error_code": code, "error_message": message}
+
+
+def _report_row(engine: Engine, state: str, status: str, scenario: str | None) -> dict[str, Any]:
+    axes = engine.spec.axes
     return {
         "state": state,
+        "scenario_id": scenario,
         "status": status,
         "seed": axes.seed,
         "manifest_fingerprint": axes.manifest_fingerprint,
         "parameter_hash": axes.parameter_hash or None,
         "scenarios": list(axes.scenarios),
-        "counts": {d: s["rows"] for d, s in found.items()},
-        "datasets": {d: s["content_digest"] for d, s in found.items()},
-        "notes": notes,
-        "error_code": code,
-        "error_message": message,
+        "counts": {},
+        "datasets": {},
+        "notes": [],
+        "error_code": None,
+        "error_message": None,
     }
 
 

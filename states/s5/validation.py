@@ -14,6 +14,7 @@ import numpy as np
 from fraudloom.contracts_api import Contracts
 from fraudloom.policies_api import Pack
 from fraudloom.progress import Progress, Task
+from fraudloom.publish import RunReport
 from fraudloom.shards import part_count, part_shards
 from fraudloom.spec import RunSpec, parameter_hash, validation_hash
 from fraudloom.states.behaviour import behaviour
@@ -276,13 +277,8 @@ class _Run:
 
 def _states(path: Path) -> dict[str, str]:
     """Status per state before S5, from the run report."""
-    found = dict.fromkeys(STATES, "MISSING")
-    if path.is_file():
-        for line in path.read_text("utf-8").splitlines():
-            row = json.loads(line)
-            if row.get("state") in found:
-                found[str(row["state"])] = str(row["status"])
-    return found
+    found = RunReport(path)
+    return {state: found.status(state) for state in STATES}
 
 
 def _realism(plan: Any, world: Any, arrivals: int) -> str:

@@ -113,16 +113,34 @@ def test_publishing_again_is_a_no_op_or_a_violation(tmp_path: Path) -> None:
     assert pairs[3][1].read_bytes() == bytes([3]) * 10
 
 
+def _row(state: str, status: str = "PASS", scenario: str | None = None) -> dict[str, object]:
+    return {"state": state, "status": status, "scenario_id": scenario, "scenarios": ["a", "b"], "counts": {"t": 3}}
+
+
 def test_run_report_keeps_one_fail_row(tmp_path: Path) -> None:
     """A FAIL row replaces earlier FAIL rows and drops rows of later states; rows stand in the order of states."""
     report = RunReport(tmp_path / "report.jsonl")
-    for state in ("S0", "S1", "S3", "S2"):
-        report.put({"state": state, "status": "PASS"})
-    report.put({"state": "S3", "status": "FAIL"})
-    report.put({"state": "S2", "status": "FAIL"})
+    report.put(_row("S0"))
+    for state in ("S1", "S3", "S2"):
+        report.put(_row(state, scenario="a"), _row(state, scenario="b"))
+    report.put(_row("S3", "FAIL", "b"))
+    report.put(_row("S2", "FAIL"))
     again = RunReport(report.path)
-    assert [(r["state"], r["status"]) for r in again.rows.values()] == [("S0", "PASS"), ("S1", "PASS"), ("S2", "FAIL")]
-    assert not again.passed("S2")
-    again.put({"state": "S2", "status": "PASS"})
+    kept = [(r["state"], r["scenario_id"], r["status"]) for r in again.rows]
+    assert kept == [("S0", None, "PASS"), ("S1", "a", "PASS"), ("S1", "b", "PASS"), ("S2", None, "FAIL")]
+    assert (again.status("S2"), again.passed("S2"), again.states()) == ("FAIL", False, ["S0", "S1", "S2"])
+    again.put(_row("S2", scenario="a"), _row("S2", scenario="b"))
     again.drop(["S2"])
-    assert list(RunReport(report.path).rows) == ["S0", "S1"]
+    assert RunReport(report.path).states() == ["S0", "S1"]
+
+
+def test_a_state_passes_in_every_scope(tmp_path: Path) -> None:
+    """A state with a PASS row of one scenario alone counts as passed, or its rows are not added up."""
+    report = RunReport(tmp_path / "report.jsonl")
+    report.put(_row("S0"))
+    report.put(_row("S1", scenario="a"))
+    assert (report.status("S0"), report.status("S1"), report.status("S2")) == ("PASS", "MISSING", "MISSING")
+    report.put(_row("S1", scenario="a"), _row("S1", scenario="b"))
+    assert (report.passed("S1"), report.counts("S1")) == (True, {"t": 6})
+    report.put(_row("S1", scenario="a"), _row("S1", "FAIL", "b"))
+    assert report.status("S1") == "FAIL"

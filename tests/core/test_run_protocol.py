@@ -349,6 +349,30 @@ def test_pass_rows_hold_for_their_scope_alone(place: Path, tmp_path: Path) -> No
             weave(place, tmp_path, run_id=run_id, first="S3", last="S4")
 
 
+def test_run_report_has_a_row_per_state_and_scenario(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state's row of the run report is missing for a scenario, counts another's rows, or a failure names none."""
+    names = ("baseline_v1", "stress_peak_online_v1")
+    world = small_world(tmp_path, 600, 3, names)
+    options = {"world": world, "scenarios": names}
+    (tmp_path / "runs").mkdir()
+    whole = weave(place, tmp_path / "runs", **options)
+    rows = rows_of(tmp_path / "runs")
+    scopes = [(s, n) for s in STATES for n in (names if s not in ("S0", "S5") else (None,))]
+    assert [(r["state"], r["scenario_id"], r["status"]) for r in rows] == [(*scope, "PASS") for scope in scopes]
+    assert {tuple(r["scenarios"]) for r in rows} == {names}
+    first, second = (r for r in rows if r["state"] == "S1")
+    assert first["counts"]["s1_arrival_entities_6B"] == second["counts"]["s1_arrival_entities_6B"] == 600
+    assert whole["datasets"]["s1_arrival_entities_6B"]["rows"] == 1200
+    assert first["datasets"] != second["datasets"]
+    monkeypatch.setenv(states.FAIL, f"S3:1:{names[1]}")
+    with pytest.raises(InternalError, match="TOY_FAILURE"):
+        weave(place, tmp_path / "again", workers=1, **options)
+    last = rows_of(tmp_path / "again")[-1]
+    assert (last["state"], last["scenario_id"], last["status"]) == ("S3", names[1], "FAIL")
+
+
 def test_late_start_needs_a_run_and_pass_rows(place: Path, tmp_path: Path) -> None:
     """--from S3 without a run is bad usage; with a run that stopped after S1 it is a missing gate."""
     with pytest.raises(UsageError):

@@ -18,7 +18,8 @@ from fraudloom.errors import InternalError
 from fraudloom.kernels.idmap import encode_ids
 from fraudloom.tables import Columns, empty_columns
 
-#: `TOY_FAIL=S3:2` makes that state's proof fail from the second shard on that it sees.
+#: `TOY_FAIL=S3:2` makes that state's proof fail from the second shard on that it sees; `S3:2:name` in that
+#: scenario alone.
 FAIL = "TOY_FAIL"
 
 
@@ -87,9 +88,9 @@ def draw(evidence: Any, counters: Any) -> None:
 
 def fail_if_asked(plan: Plan) -> None:
     """The injected failure of a proof."""
-    state, _, count = os.environ.get(FAIL, "").partition(":")
+    state, count, scenario, *_ = [*os.environ.get(FAIL, "").split(":"), "", ""]
     plan.seen[0] += 1
-    if state == plan.state and plan.seen[0] >= int(count or 1):
+    if state == plan.state and plan.seen[0] >= int(count or 1) and scenario in ("", plan.streams.scenario):
         raise InternalError(state, "TOY_FAILURE", what="a proof failed on request")
 
 

@@ -10,7 +10,9 @@ from fraudloom.states.world import WorldSpec, build_world
 PACK = "name: toy\nprofile: {profile}\ndescription: no policies, for toy states\n"
 
 
-def small_world(folder: Path, arrivals: int = 2000, shards: int = 9) -> Path:
+def small_world(
+    folder: Path, arrivals: int = 2000, shards: int = 9, scenarios: tuple[str, ...] = ("baseline_v1",)
+) -> Path:
     """Build a world of `shards` shards and row groups of 256 arrivals under `folder`; return its root."""
     pack = folder / "small-world"
     pack.mkdir(parents=True)
@@ -22,7 +24,7 @@ def small_world(folder: Path, arrivals: int = 2000, shards: int = 9) -> Path:
     (pack / "world_policy.yaml").write_text(text, "utf-8")
     (pack / "pack.yaml").write_text((source / "pack.yaml").read_text("utf-8"), "utf-8")
     root = folder / "world"
-    build_world(WorldSpec(arrivals=arrivals, policy=pack), root, contracts=load_contracts())
+    build_world(WorldSpec(arrivals=arrivals, scenarios=scenarios, policy=pack), root, contracts=load_contracts())
     return root
 
 

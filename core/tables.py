@@ -249,7 +249,8 @@ class PartWriter:
         return PartResult(self.rows, self.path.stat().st_size, self._hash.hexdigest(), file_sha256(self.path))
 
 
-def _open(path: Path, ds: Dataset) -> pq.ParquetFile:
+def open_part(path: Path, ds: Dataset) -> pq.ParquetFile:
+    """A part, opened; DataError when it is missing or no whole Parquet file."""
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
@@ -267,7 +268,7 @@ def _open(path: Path, ds: Dataset) -> pq.ParquetFile:
 
 def iter_groups(path: Path, ds: Dataset, columns: Sequence[str] | None = None) -> Iterator[Columns]:
     """Row groups of one part, decoded; DataError when the file is corrupt or truncated."""
-    with _open(path, ds) as f:
+    with open_part(path, ds) as f:
         names = None if columns is None else [c.name for c in ds.columns if c.name in columns]
         for g in range(f.metadata.num_row_groups):
             try:
@@ -301,7 +302,7 @@ def iter_batches(
     """Rows of the parts in batches of at most `batch_rows` (never across parts)."""
     names = None if columns is None else [c.name for c in ds.columns if c.name in columns]
     for path in paths:
-        with _open(path, ds) as f:
+        with open_part(path, ds) as f:
             try:
                 for batch in f.iter_batches(batch_size=batch_rows, columns=names, use_threads=False):
                     yield from_arrow(ds, batch, columns)

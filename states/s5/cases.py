@@ -10,6 +10,8 @@ from fraudloom.states.s5.tally import Tally
 from fraudloom.tables import Columns
 
 CHECK = "REQ_CRITICAL_CASE_TIMELINE"
+#: Columns of S3's flows that the checks below read; the scan lets go of the others.
+FLOWS_READ = ("flow_id", "ts_utc")
 #: What may follow what for one flow in one case ("" is the start); CASE_OPENED, CASE_REOPENED stand before, CASE_CLOSED
 #: behind all of them.
 FOLLOWS: dict[str, tuple[str, ...]] = {

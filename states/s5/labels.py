@@ -10,6 +10,21 @@ from fraudloom.states.s5.tally import Tally
 from fraudloom.tables import Columns
 
 COVERAGE, TRUTH, BANK = "REQ_FLOW_LABEL_COVERAGE", "REQ_CRITICAL_TRUTH_REALISM", "REQ_BANK_CONSISTENCY"
+#: Columns of S3's flows that the checks below read; the scan lets go of the others.
+FLOWS_READ = (
+    "flow_id",
+    "ts_utc",
+    "channel_group",
+    "auth_decision",
+    "alerted",
+    "campaign_id",
+    "incident_id",
+    "fraud_pattern_type",
+    "fraud_class",
+    "mutation_flags",
+    "cleared_minor",
+    "pinned_label",
+)
 #: Instants of the bank that may not come before another: (earlier, later).
 BANK_ORDER = (
     ("ts_utc", "detection_ts_utc"),

@@ -23,24 +23,7 @@ TRUTH, BANK, EVENT_LABELS = "s4_flow_truth_labels_6B", "s4_flow_bank_view_6B", "
 HISTORY, TIMELINE, MEMBERS = "s4_label_history_6B", "s4_case_timeline_6B", "s4_case_flow_link_6B"
 
 
-#: Columns of S3's flows that the checks of labels and cases read.
-FLOW_COLUMNS = (
-    "flow_id",
-    "ts_utc",
-    "channel_group",
-    "auth_decision",
-    "alerted",
-    "campaign_id",
-    "incident_id",
-    "fraud_pattern_type",
-    "fraud_class",
-    "mutation_flags",
-    "cleared_minor",
-    "pinned_label",
-)
-
-
-def _keep(cols: Columns, names: tuple[str, ...]) -> None:
+def _keep(cols: Columns, *names: str) -> None:
     """Let go of all columns but some."""
     for name in set(cols) - set(names):
         del cols[name]
@@ -132,8 +115,8 @@ class ShardScan:
         overlay.check_events(ctx, tally, anchors, events, flow, base_events, base_flow, joined)
         # Most of a shard's bytes are in columns that nothing below reads.
         base_events.clear()
-        _keep(events, ("flow_id", "event_seq"))
-        _keep(anchors, FLOW_COLUMNS)
+        _keep(events, "flow_id", "event_seq")
+        _keep(anchors, *labels.FLOWS_READ, *cases.FLOWS_READ)
         self._labels(anchors, index, events, flow)
 
     def _labels(self, anchors: Columns, index: IdIndex, events: Columns, flow: Array) -> None:

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fraudloom.contracts_api import Contracts
 from fraudloom.errors import DataError, SealError
 from fraudloom.states.world import World, load_world
-from fraudloom.tables import Columns, read_table
+from fraudloom.tables import Columns, open_part, read_table
 
 ARRIVALS, SESSIONS = "s1_arrival_entities_6B", "s1_session_index_6B"
 BASE_FLOWS, BASE_EVENTS = "s2_flow_anchor_baseline_6B", "s2_event_stream_baseline_6B"
@@ -54,7 +52,8 @@ class Surfaces:
             if not parts or gone:
                 missing[name] = f"{name}: {gone[0].name} is missing" if gone else f"{name} is not published"
                 continue
-            columns[name] = frozenset(_names(parts[min(parts)], name))
+            with open_part(parts[min(parts)], contracts.dataset(name)) as part:
+                columns[name] = frozenset(part.schema_arrow.names)
         return cls(contracts, files, columns, missing)
 
     def has(self, dataset: str, *columns: str) -> bool:
@@ -69,20 +68,6 @@ class Surfaces:
         """All rows of a dataset."""
         paths = [self.files[dataset][task] for task in sorted(self.files[dataset])]
         return read_table(paths, self.contracts.dataset(dataset), None if columns is None else tuple(columns))
-
-
-def _names(path: Path, dataset: str) -> list[str]:
-    try:
-        return list(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError) as e:
-        raise DataError(
-            "SCORE",
-            "PART_UNREADABLE",
-            what=f"a part of {dataset} is not a whole Parquet file",
-            found=str(e).splitlines()[0],
-            where=path,
-            action="restore the file, or run again",
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Timeline(NamedTuple):
 
 class CutRule(NamedTuple):
     """By key kind (0 PARTY_INSTRUMENT, 1 PARTY_DEVICE): timeout_us, break_us, duration_us, arrivals: int64[2];
-    on_day, on_channel: bool[2]."""
+    on_day, on_channel, tumbling: bool[2]. Tumbling: timeout_us is the length of the windows, break_us is not read."""
 
     timeout_us: Array
     break_us: Array
@@ -42,15 +42,17 @@ class CutRule(NamedTuple):
     arrivals: Array
     on_day: Array
     on_channel: Array
+    tumbling: Array
 
 
 class Cuts(NamedTuple):
     """session: int64[n], session of each arrival, 0-based in order of first arrivals; first, count: int64[n], row of
-    the first arrival and number of arrivals of each session."""
+    the first arrival and number of arrivals of each session; nth: int64[n], sessions of its key up to and with it."""
 
     session: Array
     first: Array
     count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody calls
+    nth: Array
 
 
 class Members(NamedTuple):
@@ -104,7 +106,8 @@ def same_key(rows, i, j):
 def breaks(rows, rule, left, i, start_ts, members, u):
     """Whether arrival i starts a session although `left` precedes it under its key.
 
-    start_ts: int64, first instant of the session of `left`; members: int64, its arrivals so far; u: float64.
+    start_ts: int64, first instant of the session of `left`; members: int64, its arrivals so far; u: float64, the
+    boundary's draw (not read in tumbling windows).
     """
     kind = key_kind(rows.channel[i])
     if rule.on_day[kind] and rows.local[i] // DAY_US != rows.local[left] // DAY_US:
@@ -113,6 +116,8 @@ def breaks(rows, rule, left, i, start_ts, members, u):
         return True
     if members >= rule.arrivals[kind] or rows.ts[i] - start_ts > rule.duration_us[kind]:
         return True
+    if rule.tumbling[kind]:
+        return rows.ts[i] // rule.timeout_us[kind] != rows.ts[left] // rule.timeout_us[kind]
     over = np.float64(rows.ts[i] - rows.ts[left] - rule.timeout_us[kind])
     return u < over / np.float64(rule.break_us[kind] - rule.timeout_us[kind])
 
@@ -122,7 +127,8 @@ def cut_sessions(rows, rule, keys, slots, evidence, table, out):
     """Sessions of a shard's arrivals; returns their number.
 
     rows: Timeline; rule: CutRule; keys: uint64[decisions]; slots: int64[decisions]; evidence: uint64[decisions, 2];
-    table: int64[power of two, at least n + 1], overwritten; out: Cuts. One draw for every arrival.
+    table: int64[power of two, at least n + 1], overwritten; out: Cuts. One draw for every arrival
+    whose key kind has no tumbling windows.
     """
     n = rows.ts.shape[0]
     mask = table.shape[0] - 1
@@ -130,8 +136,10 @@ def cut_sessions(rows, rule, keys, slots, evidence, table, out):
         table[h] = -1
     sessions = 0
     for i in range(n):
-        u = draw(keys, BOUNDARY, rows.ordinal[i] * slots[BOUNDARY], evidence)
         kind = key_kind(rows.channel[i])
+        u = 0.0
+        if not rule.tumbling[kind]:
+            u = draw(keys, BOUNDARY, rows.ordinal[i] * slots[BOUNDARY], evidence)
         entity = rows.instrument[i] if kind == 0 else rows.device[i]
         mixed = mix64(np.uint64(rows.party[i]) * GAMMA + np.uint64(2 * entity + kind))
         h = np.int64(mixed >> SHIFT_32) & mask
@@ -139,8 +147,10 @@ def cut_sessions(rows, rule, keys, slots, evidence, table, out):
             h = (h + 1) & mask
         left = table[h]
         table[h] = i
+        nth = 1
         if left >= 0:
             s = out.session[left]
+            nth += out.nth[s]
             if not breaks(rows, rule, left, i, rows.ts[out.first[s]], out.count[s], u):
                 out.session[i] = s
                 out.count[s] += 1
@@ -148,6 +158,7 @@ def cut_sessions(rows, rule, keys, slots, evidence, table, out):
         out.session[i] = sessions
         out.first[sessions] = i
         out.count[sessions] = 1
+        out.nth[sessions] = nth
         sessions += 1
     return sessions
 

@@ -247,7 +247,7 @@ def _cut(rows: int, seed: int) -> tuple[Any, ...]:
         ts + rng.integers(-1, 2, rows) * 3_600 * SECOND,
         rng.permutation(rows).astype(np.int64) + int(rng.integers(0, 1 << 40)),
     )
-    flags = rng.random((2, 2)) < 0.2
+    flags = rng.random((3, 2)) < 0.2
     rule = CutRule(
         np.array([300, 900]) * SECOND,
         np.array([3601, 7200]) * SECOND,
@@ -255,10 +255,11 @@ def _cut(rows: int, seed: int) -> tuple[Any, ...]:
         rng.integers(1, 9, 2),
         flags[0],
         flags[1],
+        flags[2],
     )
     streams = _streams(seed)
     table = np.zeros(1 << int(rows + 1).bit_length(), np.int64)
-    out = Cuts(*(np.zeros(rows, np.int64) for _ in range(3)))
+    out = Cuts(*(np.zeros(rows, np.int64) for _ in range(4)))
     return arrivals, rule, streams.keys, streams.slots, _evidence(), table, out
 
 

@@ -45,12 +45,14 @@ VOCABULARIES: dict[str, tuple[str, ...]] = {
     "attach_rule": ("PINNED", "SERIES_REGULAR", "SERIES_POOL", "VISIT_REGULAR", "VISIT_POOL", "TRIP_VISITOR"),
 }
 
+Ints = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
 class S1Plan:
-    """Everything S1 needs for one scenario of one world. `carried`: columns that a shard must hold as they
+    """Everything S1 needs for one scenario of one world. `sessions_max`: int64[2], sessions of one key, by kind, above
+    which S1 refuses; `carried`: columns that a shard must hold as they
     were read, with the factors of their checksum; `session_max`: arrivals above which a session fails S1."""
 
     decisions: Decisions
@@ -61,6 +63,7 @@ class S1Plan:
     holding: HoldingPriors
     device: DevicePriors
     cut: CutRule
+    sessions_max: Ints
     attach_family: int
     contracts: Contracts
     carried: Mapping[str, np.uint64]
@@ -120,15 +123,17 @@ def cut_rule(doc: Mapping[str, Any]) -> CutRule:
     def switches(name: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
         return np.array([bool(doc[k][name]) for k in KEY_KINDS])
 
+    tumbling = np.array([doc[k]["mode"] == "tumbling" for k in KEY_KINDS])
     rule = CutRule(
         timeout_us=numbers("timeout_s", US_PER_S),
-        break_us=numbers("hard_break_s", US_PER_S),
+        break_us=np.array([int(doc[k].get("hard_break_s", doc[k]["timeout_s"])) * US_PER_S for k in KEY_KINDS]),
         duration_us=numbers("max_duration_s", US_PER_S),
         arrivals=numbers("max_arrivals", 1),
         on_day=switches("break_on_local_day"),
         on_channel=switches("break_on_channel"),
+        tumbling=tumbling,
     )
-    if (rule.break_us <= rule.timeout_us).any():
+    if (~tumbling & (rule.break_us <= rule.timeout_us)).any():
         raise PolicyError(
             "S1",
             "S1_POLICY_INVALID",
@@ -139,12 +144,23 @@ def cut_rule(doc: Mapping[str, Any]) -> CutRule:
     return rule
 
 
+def sessions_max(doc: Mapping[str, Any], days: int) -> Ints:
+    """Most sessions of one key, by kind: int64[2]."""
+    return np.array([int(doc[k]["max_sessions_per_day"]) * days for k in KEY_KINDS], dtype=np.int64)
+
+
+def gap_channels(doc: Mapping[str, Any]) -> tuple[str, ...]:
+    """Channels whose sessions are cut at gaps: those that draw boundaries."""
+    kinds = {"POS": "PARTY_INSTRUMENT", "ATM": "PARTY_INSTRUMENT"}
+    return tuple(c for c in CHANNELS if doc[kinds.get(c, "PARTY_DEVICE")]["mode"] == "gap")
+
+
 def restrict(rule: CutRule, b: Behaviour) -> tuple[CutRule, int | None, tuple[str, ...]]:
     """(session rule under the switches and caps, arrivals above which a session fails the state, notes)."""
     if not b.sessionisation:
         rule = rule._replace(arrivals=np.ones_like(rule.arrivals))
     if not b.stochastic_boundary:
-        rule = rule._replace(break_us=rule.timeout_us + 1)
+        rule = rule._replace(break_us=np.where(rule.tumbling, rule.break_us, rule.timeout_us + 1))
     cap = b.flows_per_session
     if cap is None or (rule.arrivals <= cap).all():
         return rule, None, ()
@@ -170,7 +186,8 @@ def compile_plan(pack: Pack, world: World, streams: Streams, contracts: Contract
     decisions = Decisions(pack.doc("rng_policy_6B"), streams)
     names = [f"ATTACH_{step}{variant}" for step in STEPS for variant in ("", "_SERIES")]
     decisions.order(*names, "ATTACH_TERMINAL", "SESSION_BOUNDARY")
-    cut, most, notes = restrict(cut_rule(pack.doc("sessionisation_policy_6B")), behaviour(pack))
+    sessions = pack.doc("sessionisation_policy_6B")
+    cut, most, notes = restrict(cut_rule(sessions), behaviour(pack))
     attachment, priors = pack.doc("attachment_policy_6B"), pack.doc("behaviour_prior_pack_6B")
     return S1Plan(
         decisions=decisions,
@@ -181,6 +198,7 @@ def compile_plan(pack: Pack, world: World, streams: Streams, contracts: Contract
         holding=_holding_priors(attachment, priors),
         device=_device_priors(attachment, priors),
         cut=cut,
+        sessions_max=sessions_max(sessions, world.days),
         attach_family=contracts.code("rng_family", ATTACH_FAMILY),
         contracts=contracts,
         carried=carried_factors((*carried_columns(contracts), "_ordinal")),

@@ -143,7 +143,12 @@ def _prove_limits(plan: S1Plan, a: Columns, s: Columns, left: Ints, right: Ints)
     what, rule = "a session is longer than its policy lets it be", plan.cut
     kind = key_kind_of(a["channel_group"][right])
     gap = a["ts_utc"][right] - a["ts_utc"][left]
-    PROOFS.rows(what, gap < rule.break_us[kind], a, right, "a gap of the hard break or more: ")
+    tumbling = rule.tumbling[kind]
+    PROOFS.rows(what, tumbling | (gap < rule.break_us[kind]), a, right, "a gap of the hard break or more: ")
+    if rule.tumbling.any():
+        width = rule.timeout_us[kind]
+        good = ~tumbling | (a["ts_utc"][left] // width == a["ts_utc"][right] // width)
+        PROOFS.rows(what, good, a, right, "two windows: ")
     day = a["ts_local_primary"] // DAY_US
     PROOFS.rows(what, ~rule.on_day[kind] | (day[left] == day[right]), a, right, "two local days: ")
     channel = a["channel_group"]
@@ -231,7 +236,7 @@ def prove_scattered(
     plan: S1Plan, arrivals: Columns, shard: int, rows: int, carried: int, evidence: EvidenceArray
 ) -> None:
     """Invariants 1, 2 and 11 on a shard: its arrivals are the `rows` scattered to it, upstream columns and ordinals
-    unchanged (`carried`: their checksum, summed over the units), one boundary drawn for each.
+    unchanged (`carried`: their checksum, summed over the units), one boundary drawn for each that is cut at gaps.
 
     evidence: of this shard alone.
     """
@@ -241,5 +246,6 @@ def prove_scattered(
     add_checksums(plan.carried, arrivals, np.zeros(n, dtype=np.int32), sums)
     what = "an upstream column was changed on the way to the shard"
     PROOFS.equal(what, f"{int(sums[0]):016x}", f"{carried:016x}", where)
-    due = dict.fromkeys(plan.decisions.names, 0) | {"SESSION_BOUNDARY": n}
+    at_gaps = n - int(np.count_nonzero(plan.cut.tumbling[key_kind_of(arrivals["channel_group"])]))
+    due = dict.fromkeys(plan.decisions.names, 0) | {"SESSION_BOUNDARY": at_gaps}
     _draws(plan, evidence, due, where)

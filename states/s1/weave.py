@@ -14,7 +14,7 @@ from fraudloom.kernels.idmap import encode_ids
 from fraudloom.kernels.scatter import scatter_order
 from fraudloom.kernels.world_rows import radix_order
 from fraudloom.states.decisions import EvidenceArray
-from fraudloom.states.s1.plan import S1Plan
+from fraudloom.states.s1.plan import KEY_KINDS, S1Plan
 from fraudloom.states.world.view import World
 from fraudloom.tables import Columns
 
@@ -169,8 +169,23 @@ def _widen(plan: S1Plan, arrivals: Columns, order: Ints) -> Columns:
     return out
 
 
-def _cut(plan: S1Plan, rows: Columns, evidence: EvidenceArray) -> ks.Cuts:
-    """Sessions in order of (first instant, ordinal of the first arrival)."""
+def _too_many(plan: S1Plan, rows: Columns, cuts: ks.Cuts, session: int) -> DataError:
+    first = int(cuts.first[session])
+    kind = int(key_kind_of(rows["channel_group"][first : first + 1])[0])
+    entity = ("instrument_id", "device_id")[kind]
+    return DataError(
+        "S1",
+        "S1_SESSIONS_PER_KEY",
+        what="a session key has more sessions than the policy allows",
+        found=f"session {int(cuts.nth[session])} of party_id {rows['party_id'][first]}, {entity} {rows[entity][first]}",
+        expected=f"at most {int(plan.sessions_max[kind])}, max_sessions_per_day times the days of the horizon",
+        where=f"sessionisation_policy_6B at {KEY_KINDS[kind]}.max_sessions_per_day",
+        action="raise the number, or lengthen timeout_s so that arrivals join",
+    )
+
+
+def cut(plan: S1Plan, rows: Columns, evidence: EvidenceArray) -> ks.Cuts:
+    """Sessions in order of (first instant, ordinal of the first arrival); DataError when a key has too many."""
     n = len(rows["ts_utc"])
     timeline = ks.Timeline(
         party=rows["party_id"],
@@ -182,10 +197,15 @@ def _cut(plan: S1Plan, rows: Columns, evidence: EvidenceArray) -> ks.Cuts:
         ordinal=rows["_ordinal"],
     )
     table = np.empty(1 << (2 * n).bit_length(), dtype=np.int64)
-    cuts = ks.Cuts(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64))
+    cuts = ks.Cuts(*(np.empty(n, np.int64) for _ in ks.Cuts._fields))
     decisions = plan.decisions
     s = int(ks.cut_sessions(timeline, plan.cut, decisions.keys, decisions.slots, evidence, table, cuts))
-    return ks.Cuts(cuts.session, cuts.first[:s], cuts.count[:s])
+    cuts = ks.Cuts(cuts.session, cuts.first[:s], cuts.count[:s], cuts.nth[:s])
+    if int(cuts.nth.max(initial=0)) > int(plan.sessions_max.min()):
+        over = cuts.nth > plan.sessions_max[key_kind_of(rows["channel_group"][cuts.first])]
+        if over.any():
+            raise _too_many(plan, rows, cuts, int(np.argmax(over)))
+    return cuts
 
 
 def index_rows(rows: Columns, ptr: Ints, members: Ints) -> ks.IndexOut:
@@ -220,7 +240,7 @@ def sessionise(plan: S1Plan, world: World, arrivals: Columns, evidence: Evidence
     n = len(arrivals["_ordinal"])
     order = _time_order(arrivals["ts_utc"].astype(np.int64, copy=False), arrivals["_ordinal"])
     rows = _widen(plan, arrivals, order)
-    cuts = _cut(plan, rows, evidence)
+    cuts = cut(plan, rows, evidence)
     s = len(cuts.first)
     ordinal = 8 * rows["_ordinal"][cuts.first]
     ids = np.empty(s, dtype=np.int64)

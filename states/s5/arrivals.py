@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fraudloom.kernels.checks import EntityColumns, bucket_sums, check_entities
+from fraudloom.kernels.sessions import Cuts, Timeline, cut_sessions
 from fraudloom.states.s5.context import BUCKET_SHIFT, Context, hash_rows
 from fraudloom.states.s5.joins import Array, Groups, IdIndex, Table, decode, differs, take
 from fraudloom.states.s5.tally import Tally
@@ -115,9 +116,30 @@ def check_sessions(ctx: Context, tally: Tally, arrivals: Columns, sessions: Colu
             f.rows(check, name, gaps[:, column] != sessions[name], shown=shown)
     if "duration_us" in sessions:
         f.rows(check, "duration_us", gaps[:, 1] - gaps[:, 0] != sessions["duration_us"], shown=shown)
+    check_cuts(ctx, tally, arrivals, groups, row)
     tally.add("sessions", len(groups.sizes))
     tally.add("single_sessions", int((groups.sizes == 1).sum()))
     return row
+
+
+def check_cuts(ctx: Context, tally: Tally, arrivals: Columns, groups: Groups, row: Array) -> None:
+    """Sessions begin and end where policy, mode and boundary draws say; row: session row of each arrival."""
+    check, rule = "REQ_SESSION_AGGREGATES", "cut as the policy says"
+    if not {"channel_group", "ts_local_primary"} <= set(arrivals):
+        tally.findings.skip(check, rule, "local times are not published under this profile")
+        return
+    n = len(row)
+    named = ("party_id", "instrument_id", "device_id", "channel_group", "ts_utc", "ts_local_primary", "_ordinal")
+    columns = (np.require(arrivals[c], requirements=["C", "W"]) for c in named)
+    cuts = Cuts(*(np.empty(n, np.int64) for _ in Cuts._fields))
+    law = ctx.sessions
+    table = np.empty(1 << (2 * n).bit_length(), np.int64)
+    evidence = np.zeros((len(law.keys), 2), np.uint64)
+    cut_sessions(Timeline(*columns), law.rule, law.keys, law.slots, evidence, table, cuts)
+    # Two partitions of the same rows are equal when every row's group begins with the same row.
+    begins = groups.order[groups.start[np.maximum(row, 0)]] if n else row
+    who = {"merchant_id": arrivals["merchant_id"], "arrival_seq": arrivals["arrival_seq"]}
+    tally.findings.rows(check, rule, (row >= 0) & (begins != cuts.first[cuts.session]), shown=who)
 
 
 def check_order(tally: Tally, dataset: str, wrong: Array) -> None:

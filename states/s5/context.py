@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from fraudloom.contracts_api import Contracts
 from fraudloom.kernels.checks import LinkTables, absorb, bucket_sums
+from fraudloom.kernels.sessions import CutRule
 from fraudloom.rng import Streams
 from fraudloom.states.s5.plan import S5Plan
 from fraudloom.tables import Columns, iter_groups, read_table
@@ -117,6 +118,15 @@ class Upstream:
 
 
 @dataclass(frozen=True)
+class SessionLaw:
+    """How arrivals become sessions: the rule in force, and keys and slots of S1's decisions."""
+
+    rule: CutRule
+    keys: Array
+    slots: Array
+
+
+@dataclass(frozen=True)
 class Context:
     """Everything that the scan of one part of one scenario needs; picklable."""
 
@@ -132,6 +142,7 @@ class Context:
     links: LinkTables
     scales: Array
     upstream: Upstream
+    sessions: SessionLaw
     horizon: Horizon
     code: Codes
     decisions: tuple[Any, ...]

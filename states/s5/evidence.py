@@ -14,6 +14,7 @@ from fraudloom.kernels.checks import sum_counters
 from fraudloom.kernels.streams import fill_uniforms
 from fraudloom.policies_api import Pack
 from fraudloom.rng import DOMAIN, StreamOverlapError, Streams, prove_disjoint, substream_key
+from fraudloom.states.s1.plan import CHANNELS, gap_channels
 from fraudloom.states.s5.findings import Findings
 from fraudloom.states.s5.joins import Array, decode
 from fraudloom.states.s5.tally import MASK, Tally
@@ -53,6 +54,14 @@ class Expected:
         return (self.state, self.family, self.decision)
 
 
+def _restricted(decision: Mapping[str, Any], pack: Pack) -> dict[str, tuple[str, ...]]:
+    """What another policy takes from a decision's domain: sessions in tumbling windows draw no boundaries."""
+    if decision["decision"] != "SESSION_BOUNDARY":
+        return {}
+    channels = gap_channels(pack.doc("sessionisation_policy_6B"))
+    return {} if len(channels) == len(CHANNELS) else {"channel_group": channels}
+
+
 def expected_decisions(pack: Pack) -> tuple[Expected, ...]:
     """All decisions of the pack's RNG policies."""
     found = []
@@ -60,7 +69,7 @@ def expected_decisions(pack: Pack) -> tuple[Expected, ...]:
         if policy_id not in pack.docs:
             continue
         for d in pack.doc(policy_id)["decisions"]:
-            where = tuple(sorted((str(k), tuple(v)) for k, v in d["where"].items()))
+            where = tuple(sorted((str(k), tuple(v)) for k, v in {**d["where"], **_restricted(d, pack)}.items()))
             found.append(
                 Expected(state, d["family"], d["decision"], d["domain"], where, str(d["counter"]), int(d["slots"]))
             )

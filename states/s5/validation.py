@@ -15,10 +15,13 @@ from fraudloom.contracts_api import Contracts
 from fraudloom.policies_api import Pack
 from fraudloom.progress import Progress, Task
 from fraudloom.publish import RunReport
+from fraudloom.rng import Streams
 from fraudloom.shards import part_count, part_shards
 from fraudloom.spec import RunSpec, parameter_hash, validation_hash
 from fraudloom.states.behaviour import behaviour
+from fraudloom.states.decisions import Decisions
 from fraudloom.states.s0 import OPTIONAL_INPUTS, recheck, sealed_digest
+from fraudloom.states.s1.plan import cut_rule, restrict
 from fraudloom.states.s5 import corridors, report, whole
 from fraudloom.states.s5 import evidence as ev
 from fraudloom.states.s5.context import (
@@ -27,6 +30,7 @@ from fraudloom.states.s5.context import (
     Horizon,
     RunFacts,
     RunView,
+    SessionLaw,
     identity_keys,
     link_tables,
     scan_upstream,
@@ -142,6 +146,13 @@ def published_evidence(run_root: Path, contracts: Contracts, spec: RunView) -> d
     return found
 
 
+def session_law(pack: Pack, streams: Streams) -> SessionLaw:
+    """How S1 cuts the sessions of a scenario under a pack."""
+    rule, _, _ = restrict(cut_rule(pack.doc("sessionisation_policy_6B")), behaviour(pack))
+    decisions = Decisions(pack.doc("rng_policy_6B"), streams)
+    return SessionLaw(rule, decisions.keys, decisions.slots)
+
+
 def _scenario(
     base: dict[str, Any], world: Any, spec: RunView, scenario: str, executor: Executor, task: Task | None
 ) -> tuple[Context, Tally]:
@@ -172,6 +183,7 @@ def _scenario(
         links=base["links"],
         scales=base["scales"],
         upstream=upstream,
+        sessions=session_law(base["pack"], streams),
         horizon=Horizon(start, end, end + plan.settlement_us),
         code=Codes(contracts.enums),
         decisions=base["decisions"],
@@ -222,6 +234,7 @@ def validate(
         "root": run_root,
         "contracts": contracts,
         "plan": plan,
+        "pack": pack,
         "journal": journal,
         "links": link_tables(lambda name, _: world.tables[name]),
         "scales": scales,

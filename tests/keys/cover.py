@@ -19,7 +19,7 @@ from fraudloom.errors import FraudloomError
 from fraudloom.policies_api import Pack, check_document, load_pack
 from fraudloom.states.world import WorldSpec, geo
 from keys import crowd
-from keys.crafted import crafted_for
+from keys.crafted import crafted_for, fitted
 from keys.leaves import CHOICE, MEMBER, NUMBER, SWITCH, Leaf, leaves, put
 from keys.town import TownBuilder
 from keys.weave import READ_BY, READ_UNTIL, Weaver
@@ -134,7 +134,7 @@ class Bench:
         late = leaf.kind in NUMBERS or (leaf.doc_id == WORLD and leaf.kind == MEMBER)
         for way in ways:
             for other in leaf.others:
-                doc = put(base, leaf.path, other)
+                doc = fitted(leaf.key, put(base, leaf.path, other))
                 try:
                     if not late:
                         self._check(leaf, doc)

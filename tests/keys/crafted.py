@@ -26,6 +26,7 @@ from fraudloom.policies_api import Pack
 from fraudloom.states import s1, s3
 from fraudloom.states.behaviour import POLICY, behaviour
 from fraudloom.states.s1.plan import S1Plan, cut_rule, restrict
+from fraudloom.states.s1.weave import cut
 from fraudloom.states.s2.plan_issuer import _reissue
 from fraudloom.states.s4.plan import claim_rules, truth_table
 from fraudloom.states.world import WorldSpec, build_world, import_world
@@ -33,7 +34,7 @@ from fraudloom.states.world.arrivals import plan_buckets
 from fraudloom.states.world.parties import region_codes
 from fraudloom.states.world.spec import make_context
 from keys.gates import defined, weighed
-from keys.leaves import override
+from keys.leaves import REMOVED, override, put
 from keys.validation import judged
 
 Result = Any
@@ -61,10 +62,25 @@ def midnight(pack: Pack, bench: Any) -> Result:
     one = np.ones(4, np.int64)
     channel = np.array([ks.POS, 0, ks.POS, 0], np.int8)
     timeline = ks.Timeline(one, one, one, channel, ts, ts, np.arange(4, dtype=np.int64))
-    out = ks.Cuts(np.zeros(4, np.int64), np.zeros(4, np.int64), np.zeros(4, np.int64))
+    out = ks.Cuts(*(np.zeros(4, np.int64) for _ in ks.Cuts._fields))
     evidence, table = plan.decisions.new_evidence(), np.empty(16, np.int64)
     found = ks.cut_sessions(timeline, plan.cut, plan.decisions.keys, plan.decisions.slots, evidence, table, out)
     return int(found), out.session.tolist()
+
+
+def crowded_key(pack: Pack, bench: Any) -> Result:
+    """`cut` on 120 arrivals of one card and one device, each pair far apart: more sessions than days."""
+    near = bench.near
+    plan = s1.compile_plan(pack, near.world, near.streams, near.contracts)
+    ts = np.arange(240, dtype=np.int64) // 2 * DAY_US // 4
+    one = np.ones(240, np.int64)
+    names = ("party_id", "instrument_id", "device_id", "ts_utc", "ts_local_primary", "_ordinal")
+    rows = dict(zip(names, (one, one, one, ts, ts, np.arange(240, dtype=np.int64)), strict=True))
+    rows["channel_group"] = np.tile(np.array([ks.POS, 0], np.int8), 120)
+    try:
+        return cut(plan, rows, plan.decisions.new_evidence()).session.tolist()
+    except DataError as e:
+        return str(e)
 
 
 def truths(pack: Pack, bench: Any) -> Result:
@@ -181,10 +197,10 @@ def scoped(pack: Pack, bench: Any) -> Result:
 def capped(pack: Pack, bench: Any) -> Result:
     """`restrict`: sessions under a cap of one flow, and what fails the state."""
     del bench
-    cut, most, notes = restrict(
+    rule, most, notes = restrict(
         cut_rule(pack.doc("sessionisation_policy_6B")), behaviour(_restricted(pack, "caps.flows_per_session", 1))
     )
-    return cut.arrivals.tolist(), most, notes
+    return rule.arrivals.tolist(), most, notes
 
 
 def poorer(pack: Pack, bench: Any) -> Result:
@@ -208,6 +224,7 @@ CRAFTED: dict[str, Callable[[Any, Any], Result]] = {
     "behaviour_config_6B:degrade.optional_missing": poorer,
     "issuer_policy_6B:blocks.reissue_*": reissued,
     "sessionisation_policy_6B:*.break_on_local_day": midnight,
+    "sessionisation_policy_6B:*.max_sessions_per_day": crowded_key,
     "truth_labelling_policy_6B:*": truths,
     "bank_view_policy_6B:chargeback_right.*": rights,
     "attachment_policy_6B:instrument.requiredness.*": rails_without_handle,
@@ -222,6 +239,15 @@ CRAFTED: dict[str, Callable[[Any, Any], Result]] = {
     "realism_gates_6B:definitions.*": defined,
     "realism_gates_6B:*": weighed,
 }
+
+
+def fitted(key: str, doc: Any) -> Any:
+    """A document with a choice moved, made whole: tumbling windows have no hard break."""
+    name, _, path = key.partition(":")
+    if name == "sessionisation_policy_6B" and path.endswith(".mode"):
+        kind = path.partition(".")[0]
+        return put(doc, (kind, "hard_break_s"), REMOVED) if doc[kind]["mode"] == "tumbling" else doc
+    return doc
 
 
 def crafted_for(key: str) -> Callable[[Any, Any], Result] | None:

@@ -14,28 +14,35 @@ SESSION_BOUNDARY = 11
 def cut_sessions(rows, rule, keys, slots, evidence, table, out):
     """The last arrival of each key in a dictionary."""
     a, law = as_lists(rows), as_lists(rule)
-    last, starts, members = {}, [], []
+    last, starts, members, keyed = {}, [], [], Counter()
     for i in range(len(a.ts)):
-        u = draw(keys, SESSION_BOUNDARY, a.ordinal[i] * int(slots[SESSION_BOUNDARY]), evidence)
         kind = 0 if a.channel[i] in (POS, ATM) else 1
+        width = law.timeout_us[kind]
+        if not law.tumbling[kind]:
+            u = draw(keys, SESSION_BOUNDARY, a.ordinal[i] * int(slots[SESSION_BOUNDARY]), evidence)
         key = (kind, a.party[i], a.instrument[i] if kind == 0 else a.device[i])
         left = last.get(key)
         last[key] = i
         if left is not None:
             s = int(out.session[left])
             gap = a.ts[i] - a.ts[left]
-            spread = law.break_us[kind] - law.timeout_us[kind]
+            if law.tumbling[kind]:
+                apart = a.ts[i] // width > a.ts[left] // width
+            else:
+                apart = u < float(gap - width) / float(law.break_us[kind] - width)
             new = (
                 (law.on_day[kind] and a.local[i] // DAY != a.local[left] // DAY)
                 or (law.on_channel[kind] and a.channel[i] != a.channel[left])
                 or members[s] >= law.arrivals[kind]
                 or a.ts[i] - a.ts[starts[s]] > law.duration_us[kind]
-                or u < float(gap - law.timeout_us[kind]) / float(spread)
+                or apart
             )
         if left is None or new:
             s = len(starts)
             starts.append(i)
             members.append(0)
+            keyed[key] += 1
+            out.nth[s] = keyed[key]
         members[s] += 1
         out.session[i] = s
     for s, i in enumerate(starts):

@@ -275,13 +275,17 @@ def attach_all(world, manifest, policies, enums, draws):
 
 def starts_session(a, left, members, law, u):
     """Whether an arrival opens a session although `left` precedes it in one of these members."""
-    timeout, hard_break = law["timeout_s"] * 1_000_000, law["hard_break_s"] * 1_000_000
+    timeout = law["timeout_s"] * 1_000_000
+    if law["mode"] == "tumbling":
+        apart = a["ts_utc"] // timeout != left["ts_utc"] // timeout
+    else:
+        apart = u < float(a["ts_utc"] - left["ts_utc"] - timeout) / float(law["hard_break_s"] * 1_000_000 - timeout)
     return (
         (law["break_on_local_day"] and a["ts_local_primary"] // DAY != left["ts_local_primary"] // DAY)
         or (law["break_on_channel"] and a["channel_group"] != left["channel_group"])
         or len(members) >= law["max_arrivals"]
         or a["ts_utc"] - members[0]["ts_utc"] > law["max_duration_s"] * 1_000_000
-        or u < float(a["ts_utc"] - left["ts_utc"] - timeout) / float(hard_break - timeout)
+        or apart
     )
 
 
@@ -316,9 +320,9 @@ def cut_all(arrivals, policy, enums, draws, key):
     """Give every arrival its session; return the sessions in order."""
     last, sessions = {}, []
     for a in arrivals:
-        (u,) = draws.all("SESSION_BOUNDARY", a["_ordinal"])
         till = a["channel_group"] in TILLS
         kind = "PARTY_INSTRUMENT" if till else "PARTY_DEVICE"
+        u = None if policy[kind]["mode"] == "tumbling" else draws.all("SESSION_BOUNDARY", a["_ordinal"])[0]
         place = (kind, a["party_id"], a["instrument_id"] if till else a["device_id"])
         members = last.get(place)
         if members is None or starts_session(a, members[-1], members, policy[kind], u):

@@ -281,9 +281,13 @@ def test_every_number_of_attachment_matters(world) -> None:
 
 def test_every_number_of_sessions_is_compiled(world) -> None:
     """Moving any number of the session policy changes the compiled rule (what each does: test_sessions)."""
-    base = compile_for(world).cut
+
+    def compiled(plan):
+        return (*plan.cut, plan.sessions_max)
+
+    base = compiled(compile_for(world))
     for path, value in numbers(s1_pack().doc("sessionisation_policy_6B")):
-        rule = compile_for(world, pack=moved("sessionisation_policy_6B", path, value * 2)).cut
+        rule = compiled(compile_for(world, pack=moved("sessionisation_policy_6B", path, value * 2)))
         assert any(not np.array_equal(a, b) for a, b in zip(base, rule, strict=True)), path
 
 

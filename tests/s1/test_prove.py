@@ -351,6 +351,7 @@ LIMITS = {
     "hard break": ("break_us", 1),
     "two local days": ("on_day", True),
     "two channels": ("on_channel", True),
+    "two windows": ("tumbling", True),
 }
 
 

@@ -61,10 +61,19 @@ def strict():
     return replace(s1_pack(), docs=docs)
 
 
-@pytest.fixture(scope="module", params=["default", "strict"])
+def tumbling():
+    """Cards by windows of half a day that local midnight cuts, devices by gaps; then no boundary of a card is drawn."""
+    docs = copy.deepcopy(dict(s1_pack().docs))
+    law = docs["sessionisation_policy_6B"]["PARTY_INSTRUMENT"]
+    del law["hard_break_s"]
+    law |= {"mode": "tumbling", "timeout_s": 43200, "break_on_local_day": True}
+    return replace(s1_pack(), docs=docs)
+
+
+@pytest.fixture(scope="module", params=[s1_pack, strict, tumbling])
 def both(request):
     """(published columns by dataset and shard, evidence, the twin's rows)."""
-    world, pack = made(), strict() if request.param == "strict" else s1_pack()
+    world, pack = made(), request.param()
     arrivals = crafted_arrivals(world, n=1500, seed=7)
     plan = compile_for(world, pack=pack)
     attached, evidence = attach_all(plan, world, arrivals, batch=400)

@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from fraudloom.contracts_api import Column, Dataset
 from fraudloom.errors import DataError, InternalError
-from fraudloom.parquet import ParquetFile, framed
 
 Columns = dict[str, np.ndarray[Any, Any]]
 
@@ -40,17 +39,9 @@ def empty_columns(ds: Dataset, n: int = 0, profile: str = "full") -> Columns:
     return {c.name: np.full(n, c.null_value, dtype=c.memory_dtype) for c in ds.columns_for(profile)}
 
 
-def _check(c: Column, ds: Dataset, values: np.ndarray[Any, Any]) -> None:
-    """InternalError for a wrong dtype, or an enum code that is not of the vocabulary."""
+def _array(c: Column, ds: Dataset, values: np.ndarray[Any, Any]) -> pa.Array:
     if values.dtype != c.memory_dtype:
         raise InternalError("CORE", "DTYPE", what=f"{ds.id}.{c.name}", found=values.dtype, expected=c.memory_dtype)
-    if c.enum and len(values):
-        lo, hi = int(values.min()), int(values.max())
-        if lo < (-1 if c.nullable else 0) or hi >= len(ds.enums[c.enum]):
-            raise InternalError("CORE", "ENUM_CODE", what=f"{ds.id}.{c.name}", found=(lo, hi))
-
-
-def _array(c: Column, ds: Dataset, values: np.ndarray[Any, Any]) -> pa.Array:
     if c.enum:
         if c.nullable:
             codes = pa.array(values, mask=values < 0)
@@ -72,8 +63,12 @@ def to_batch(ds: Dataset, cols: Mapping[str, np.ndarray[Any, Any]], profile: str
     """Arrow batch of the contract's columns; enum codes out of range and wrong dtypes are InternalError."""
     arrays = []
     for c in ds.columns_for(profile):
-        _check(c, ds, cols[c.name])
-        arrays.append(_array(c, ds, cols[c.name]))
+        v = cols[c.name]
+        if c.enum and len(v):
+            lo, hi = int(v.min()), int(v.max())
+            if lo < (-1 if c.nullable else 0) or hi >= len(ds.enums[c.enum]):
+                raise InternalError("CORE", "ENUM_CODE", what=f"{ds.id}.{c.name}", found=(lo, hi))
+        arrays.append(_array(c, ds, v))
     return pa.RecordBatch.from_arrays(arrays, schema=ds.arrow_schema(profile))
 
 
@@ -154,6 +149,25 @@ def from_arrow(ds: Dataset, data: pa.Table | pa.RecordBatch, columns: Sequence[s
     return out
 
 
+def _framed(texts: Iterable[Any]) -> np.ndarray[Any, Any]:
+    """UTF-8 bytes of texts, each after its length as four little-endian bytes: uint8[bytes + 4 texts].
+
+    In one go: a hash update per text took most of S0's time.
+    """
+    array = pa.array([str(x) for x in texts], type=pa.large_string())
+    _, places, chars = array.buffers()
+    ends = np.frombuffer(places, np.int64)[: len(array) + 1] if places else np.zeros(1, np.int64)
+    data = np.frombuffer(chars, np.uint8)[: ends[-1]] if chars else np.zeros(0, np.uint8)
+    sizes, heads = np.diff(ends), ends[:-1] + 4 * np.arange(len(array))
+    out = np.empty(len(data) + 4 * len(array), np.uint8)
+    is_text = np.ones(len(out), np.bool_)
+    for k in range(4):
+        out[heads + k] = (sizes >> (8 * k)) & 255
+        is_text[heads + k] = False
+    out[is_text] = data
+    return out
+
+
 class ContentHasher:
     """Canonical content digest: column buffers in dictionary order, a row group at a time."""
 
@@ -170,7 +184,7 @@ class ContentHasher:
         for c in self._columns:
             v = cols[c.name]
             if c.type in ("str", "hex64"):
-                self._hash.update(framed(v).data)
+                self._hash.update(_framed(v).data)
             else:
                 self._hash.update(np.ascontiguousarray(v).view(np.uint8).data)
 
@@ -185,6 +199,25 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def writer_options(ds: Dataset, profile: str) -> dict[str, Any]:
+    """Parquet settings from the contract.
+
+    Dictionary pages only where the contract says so, DELTA_BINARY_PACKED on times, amounts and dense ids, no
+    compression on random 64-bit ids, snappy on the rest, statistics only on the columns by which readers prune.
+    Measured: this set writes about twice as fast as the library's defaults.
+    """
+    cols = ds.columns_for(profile)
+    encodings = {"delta": "DELTA_BINARY_PACKED", "plain": "PLAIN", "raw": "PLAIN"}
+    return {
+        "version": "2.6",
+        "compression": {c.name: "NONE" if c.encoding == "raw" else "snappy" for c in cols},
+        "use_dictionary": [c.name for c in cols if c.enum or c.encoding == "dict"],
+        "column_encoding": {c.name: encodings[c.encoding] for c in cols if not (c.enum or c.encoding == "dict")},
+        "write_statistics": [c.name for c in cols if c.type == "ts" and c.name in ds.sort],
+        "write_page_index": False,
+    }
+
+
 class PartWriter:
     """Writes one part file, a row group per call; the caller gives sorted rows and moves the file into place."""
 
@@ -193,26 +226,27 @@ class PartWriter:
     ) -> None:
         self.path, self.ds, self.profile = path, ds, profile
         self.rows = 0
+        schema = ds.arrow_schema(profile).with_metadata({"fraudloom.dataset": ds.id, **(metadata or {})})
+        self._schema = schema
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = ParquetFile(path, ds, profile, {"fraudloom.dataset": ds.id, **(metadata or {})})
+        self._writer = pq.ParquetWriter(path, schema, **writer_options(ds, profile))
         self._hash = ContentHasher(ds, profile)
 
     def write_group(self, cols: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Append one row group (also when it has no rows); InternalError for what the contract does not have."""
-        for c in self.ds.columns_for(self.profile):
-            _check(c, self.ds, cols[c.name])
+        """Append one row group (also when it has no rows)."""
+        batch = to_batch(self.ds, cols, self.profile).replace_schema_metadata(self._schema.metadata)
         self._hash.update(cols)
-        self._file.write_group(cols)
-        self.rows += len(cols[self.ds.columns_for(self.profile)[0].name])
+        self._writer.write_table(pa.Table.from_batches([batch], self._schema), row_group_size=max(1, batch.num_rows))
+        self.rows += batch.num_rows
 
     def abandon(self) -> None:
         """Close without a result (the file is not a part)."""
-        self._file.abandon()
+        self._writer.close()
 
     def close(self) -> PartResult:
         """Finish the file and digest it."""
-        digest = self._file.close()
-        return PartResult(self.rows, self._file.size, self._hash.hexdigest(), digest)
+        self._writer.close()
+        return PartResult(self.rows, self.path.stat().st_size, self._hash.hexdigest(), file_sha256(self.path))
 
 
 def open_part(path: Path, ds: Dataset) -> pq.ParquetFile:

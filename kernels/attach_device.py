@@ -22,7 +22,8 @@ ROLE_TYPICAL_IP = 0
 
 
 class Devices(NamedTuple):
-    """Devices by party, terminals by (merchant, city), addresses by device."""
+    """Devices by party, terminals by (merchant, city), addresses by device; wallet: phone of an instrument's row (0 for
+    what is no wallet token)."""
 
     family: Array
     link_ptr: Array
@@ -40,6 +41,7 @@ class Devices(NamedTuple):
     ip_id: Array
     ip_role: Array
     ip_group: Array
+    wallet: Array
 
 
 class DevicePriors(NamedTuple):
@@ -136,10 +138,11 @@ def pick_address(ip_ptr, ip_id, ip_role, ip_group, group_weight, device, p_typic
 
 
 @kernel
-def attach_device(rows, party, devices, priors, streams, evidence, out):
+def attach_device(rows, party, instrument, devices, priors, streams, evidence, out):
     """Device, address and terminal of each arrival. Returns the first row without a candidate, or -1.
 
-    rows: Rows; party: int64[n]; devices: Devices; priors: DevicePriors; streams: Streams;
+    A wallet token that is paid with a customer's device is paid with its phone.
+    rows: Rows; party, instrument (0 for none): int64[n]; devices: Devices; priors: DevicePriors; streams: Streams;
     evidence: uint64[decisions, 2]; out: DeviceOut (device or ip 0 on rows without a candidate).
     """
     merchant, cities, instants, channels = rows.merchant, rows.city, rows.ts, rows.channel
@@ -150,6 +153,7 @@ def attach_device(rows, party, devices, priors, streams, evidence, out):
     terminal_ptr, terminal_city, terminal_id = devices.terminal_ptr, devices.terminal_city, devices.terminal_id
     terminal_device, terminal_ip = devices.terminal_device, devices.terminal_ip
     ip_ptr, ip_id, ip_role, ip_group = devices.ip_ptr, devices.ip_id, devices.ip_role, devices.ip_group
+    wallet = devices.wallet
     p_primary, role_weight, p_terminal = priors.primary, priors.role, priors.terminal
     p_typical, group_weight = priors.typical, priors.group
     keys, slots, out_device, out_ip, out_terminal = streams.keys, streams.slots, out.device, out.ip, out.terminal
@@ -172,6 +176,10 @@ def attach_device(rows, party, devices, priors, streams, evidence, out):
             device, ip, terminal = terminal_device[place], terminal_ip[place], terminal_id[place]
         elif who > 0:
             kin, phones, device = family[who - 1], at_till, pinned_device[i]
+            if device == 0 and instrument[i] > 0:
+                bound = wallet[instrument[i] - 1]
+                if bound > 0 and device_from[bound - 1] <= ts < device_to[bound - 1]:
+                    device = bound
             for _ in range(2):
                 if device == 0:
                     device = pick_device(

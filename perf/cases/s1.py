@@ -186,6 +186,7 @@ def _devices(rows: int, seed: int) -> Devices:
         rng.integers(1, ips + 1, k),
         rng.integers(0, 3, k).astype(np.int8),
         rng.integers(0, 6, ips).astype(np.int8),
+        np.where(rng.random(size) < 0.4, rng.integers(1, n + 1, size), 0),
     )
 
 
@@ -202,7 +203,8 @@ def _device(rows: int, seed: int) -> tuple[Any, ...]:
         group,
     )
     out = DeviceOut(*(np.zeros(rows, np.int64) for _ in range(3)))
-    return _rows(rows, seed, 0), party, _devices(rows, seed), priors, _streams(seed), _evidence(), out
+    instrument = rng.integers(0, _size(rows) + 1, rows)
+    return _rows(rows, seed, 0), party, instrument, _devices(rows, seed), priors, _streams(seed), _evidence(), out
 
 
 def _links(rows: int, seed: int) -> tuple[Any, ...]:
@@ -289,7 +291,7 @@ def _index(rows: int, seed: int) -> tuple[Any, ...]:
 CASES = (
     Case("attach_party", _party, (5, 6)),
     Case("attach_holding", _holding, (5, 6), returns=True),
-    Case("attach_device", _device, (5, 6), returns=True),
+    Case("attach_device", _device, (6, 7), returns=True),
     Case("hold_links", _links, (4,), rows=5_000_000),
     Case("scatter_order", _scatter, (1, 2), rows=5_000_000),
     Case("mix_columns", _mix, (2,), rows=5_000_000),

@@ -40,6 +40,13 @@ PROOFS = Proofs(
     Check(4, "the party does not use the device", LINKS, "a party link of s4_device_links_6A", USED),
     Check(4, "the device is not in use at the instant", LINKS, "valid_from <= ts_utc < valid_to", (*USED, "ts_utc")),
     Check(4, "the device does not use the address", LINKS, "a row of s4_ip_links_6A", USED),
+    Check(
+        4,
+        "a wallet token is not paid with its phone",
+        LINKS,
+        "the holder's device whose link names a token, but at terminals and on pinned rows",
+        ("instrument_id", *USED),
+    ),
     Check(4, "the terminal is not the merchant's", LINKS, "merchant_id of the terminal", USED),
     Check(4, "the device is not the terminal's", LINKS, "device_id of the terminal", USED),
     Check(4, "the address is not the terminal's", LINKS, "ip_id of the terminal", USED),

@@ -20,7 +20,7 @@ class WorldIndex:
     """Candidates of the five steps, and what proofs look up by row.
 
     `account_owner`: party id by account row; `terminal_*`: merchant, device and address id by terminal row;
-    `shard`: int32 by party row; `counts`: rows behind each id column.
+    `active`: bool by instrument row; `shard`: int32 by party row; `counts`: rows behind each id column.
     """
 
     people: People
@@ -30,6 +30,7 @@ class WorldIndex:
     terminal_merchant: Ints
     terminal_device: Ints
     terminal_ip: Ints
+    active: np.ndarray[Any, np.dtype[np.bool_]]
     shard: np.ndarray[Any, np.dtype[np.int32]]
     counts: dict[str, int]
 
@@ -57,17 +58,40 @@ def _people(world: World) -> People:
     )
 
 
+def wallet_devices(world: World) -> Ints:
+    """Device in whose wallet an instrument lives, by instrument row: for wallet tokens the holder's device whose link
+    names a token (the first, should there be several), 0 for other instruments and where there is none."""
+    instruments = world.tables["s3_instrument_base_6A"]
+    rows = np.flatnonzero(world.party_device_instrument)[::-1]
+    of_party = np.zeros(len(world.tables["s1_party_base_6A"]["party_id"]) + 1, dtype=np.int64)
+    of_party[world.tables["s4_device_links_6A"]["party_id"][rows]] = world.party_device_id[rows]
+    token = instruments["instrument_kind"] == world.contracts.code("instrument_kind", "WALLET_TOKEN")
+    found: Ints = np.where(token, of_party[instruments["owner_party_id"]], 0)
+    return found
+
+
+def _active(world: World) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    status = world.tables["s3_instrument_base_6A"]["instrument_status"]
+    return np.asarray(status == world.contracts.code("instrument_status", "ACTIVE"))
+
+
 def _holdings(world: World) -> Holdings:
+    """Windows of use are empty unless ACTIVE; a wallet token works while its phone is in use as well."""
     instruments: Columns = world.tables["s3_instrument_base_6A"]
-    active = instruments["instrument_status"] == world.contracts.code("instrument_status", "ACTIVE")
+    devices, active, wallet = world.tables["s4_device_base_6A"], _active(world), wallet_devices(world)
+    since, until = instruments["valid_from"].copy(), instruments["valid_to"].copy()
+    token = np.flatnonzero(instruments["instrument_kind"] == world.contracts.code("instrument_kind", "WALLET_TOKEN"))
+    phone = wallet[token] - 1
+    since[token] = np.maximum(since[token], devices["valid_from"][phone])
+    until[token] = np.where(phone >= 0, np.minimum(until[token], devices["valid_to"][phone]), 0)
     return Holdings(
         family=world.tables["s1_party_base_6A"]["party_type"],
         account_ptr=world.accounts_by_party,
         ledger=world.tables["s2_account_base_6A"]["ledger_class"],
         instrument_ptr=world.instruments_by_account,
         kind=instruments["instrument_kind"],
-        usable_from=np.where(active, instruments["valid_from"], 0),
-        usable_to=np.where(active, instruments["valid_to"], 0),
+        usable_from=np.where(active, since, 0),
+        usable_to=np.where(active, until, 0),
         holder=instruments["owner_party_id"],
         account_of=instruments["account_id"],
     )
@@ -93,6 +117,7 @@ def _devices(world: World) -> Devices:
         ip_id=world.device_ip_id,
         ip_role=world.device_ip_role,
         ip_group=world.tables["s4_ip_base_6A"]["ip_group"],
+        wallet=wallet_devices(world),
     )
 
 
@@ -116,6 +141,7 @@ def build_index(world: World) -> WorldIndex:
         terminal_merchant=terminals["merchant_id"],
         terminal_device=terminals["device_id"],
         terminal_ip=terminals["ip_id"],
+        active=_active(world),
         shard=world.party_shard.astype(np.int32),
         counts={key: len(tables[table][key]) for key, table in keys.items()},
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fraudloom.kernels import attach as ka
+from fraudloom.kernels import payment_codes as pc
 from fraudloom.kernels.attach_device import hold_links
 from fraudloom.kernels.idmap import encode_ids
 from fraudloom.kernels.scatter import scatter_order
@@ -69,7 +70,7 @@ def _prove_holdings(plan: S1Plan, a: Columns) -> None:
     PROOFS.rows("the instrument is not of the account", good, a, held)
     PROOFS.rows("the instrument is not held by the party", holdings.holder[row] == party[held], a, held)
     since, until = holdings.usable_from[row], holdings.usable_to[row]
-    PROOFS.rows("the instrument is a spare or a successor", (until > 0) | pinned, a, held)
+    PROOFS.rows("the instrument is a spare or a successor", index.active[row] | pinned, a, held)
     PROOFS.rows("the instrument is not in use at the instant", ((since <= ts) & (ts < until)) | pinned, a, held)
     fits = plan.holding.eligible[a["channel_group"][held], holdings.kind[row]]
     PROOFS.rows("the channel does not take such an instrument", fits | pinned, a, held)
@@ -107,6 +108,10 @@ def _prove_devices(index: WorldIndex, a: Columns) -> None:
     customer = terminal == 0
     hold_links(devices.link_ptr, devices.link_device, a["party_id"] * customer, a["device_id"], out)
     PROOFS.rows("the party does not use the device", out, a)
+    held = np.flatnonzero(customer & (a["instrument_kind"] == pc.WALLET_TOKEN))
+    good = devices.wallet[a["instrument_id"][held] - 1] == a["device_id"][held]
+    pinned = a["pinned_instrument_id"][held] > 0
+    PROOFS.rows("a wallet token is not paid with its phone", good | pinned, a, held)
     hold_links(devices.ip_ptr, devices.ip_id, a["device_id"] * customer, a["ip_id"], out)
     PROOFS.rows("the device does not use the address", out, a)
     row = a["device_id"] - 1

@@ -128,7 +128,9 @@ def attach(plan: S1Plan, world: World, arrivals: Columns, first_ordinal: int, ev
     if bad >= 0:
         raise _no_candidate(arrivals, bad, "ACCOUNT")
     used = kd.DeviceOut(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64))
-    bad = int(kd.attach_device(rows, who.party, index.devices, plan.device, plan.streams, evidence, used))
+    bad = int(
+        kd.attach_device(rows, who.party, held.instrument, index.devices, *(plan.device, plan.streams, evidence, used))
+    )
     if bad >= 0:
         raise _no_candidate(arrivals, bad, "IP" if used.device[bad] else "DEVICE")
     out = dict(arrivals)

@@ -66,6 +66,11 @@ def check_arrivals(ctx: Context, tally: Tally, cols: Columns) -> Array:
             (cols["instrument_id"] == 0) & (cols["channel_group"] != rail),
             shown=who,
         )
+        token = cols["instrument_id"]
+        known = (token > 0) & (token <= len(ctx.phones)) & (cols["pinned_instrument_id"] == 0)
+        phone = np.where(known & (cols["terminal_id"] == 0), take(ctx.phones, np.where(known, token - 1, 0)), 0)
+        bad_phone = (phone != 0) & (phone != cols["device_id"])
+        f.rows("REQ_ENTITY_LINKS", "S1 wallet token on its phone", bad_phone, shown=who)
     else:
         f.skip("REQ_ENTITY_LINKS", "S1 devices and addresses", "terminal_id is not published under this profile")
     return ordinals

@@ -140,6 +140,7 @@ class Context:
     ph: str
     keys: Mapping[str, int]
     links: LinkTables
+    phones: Array
     scales: Array
     upstream: Upstream
     sessions: SessionLaw
@@ -194,6 +195,21 @@ def link_tables(tables: Callable[[str, tuple[str, ...]], Columns]) -> LinkTables
         terminals["device_id"],
         terminals["ip_id"],
     )
+
+
+def wallet_phones(tables: Callable[[str, tuple[str, ...]], Columns], token: int) -> Array:
+    """Device that holds each wallet token (kind `token`), by instrument row; 0 for other instruments, -1 for a token
+    that no device of its holder holds."""
+    instruments = tables("s3_instrument_base_6A", ("instrument_kind", "owner_party_id"))
+    links = tables("s4_device_links_6A", ("device_id", "party_id", "instrument_id"))
+    named = (links["party_id"] > 0) & (links["instrument_id"] > 0)
+    holder, device = links["party_id"][named], links["device_id"][named]
+    top = int(instruments["owner_party_id"].max(initial=0))
+    phone = np.full(max(top, int(holder.max(initial=0))) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(phone, holder, device)
+    phone[phone == np.iinfo(np.int64).max] = -1
+    out: Array = np.where(instruments["instrument_kind"] == token, phone[instruments["owner_party_id"]], 0)
+    return out
 
 
 def _runs(owner: Array, member: Array, owners: int) -> tuple[Array, Array]:

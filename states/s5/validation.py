@@ -34,6 +34,7 @@ from fraudloom.states.s5.context import (
     identity_keys,
     link_tables,
     scan_upstream,
+    wallet_phones,
 )
 from fraudloom.states.s5.findings import Findings
 from fraudloom.states.s5.plan import compile_plan
@@ -181,6 +182,7 @@ def _scenario(
         ph=spec.ph,
         keys=identity_keys(streams),
         links=base["links"],
+        phones=base["phones"],
         scales=base["scales"],
         upstream=upstream,
         sessions=session_law(base["pack"], streams),
@@ -237,6 +239,7 @@ def validate(
         "pack": pack,
         "journal": journal,
         "links": link_tables(lambda name, _: world.tables[name]),
+        "phones": wallet_phones(lambda name, _: world.tables[name], contracts.code("instrument_kind", "WALLET_TOKEN")),
         "scales": scales,
         "decisions": ev.expected_decisions(pack),
         "redo_us": int(float(pack.doc("fraud_campaign_catalogue_config_6B")["redo_days"]) * 86_400_000_000),

@@ -151,7 +151,8 @@ def devices(sample: Sample, ledger: Ledger) -> None:
         if channel in ("POS", "ATM") and phones.any():
             mine = mine[phones]
         own = np.flatnonzero(links["link_role"][mine] == "PRIMARY_OWNER")
-        if len(own) and len(mine) > 1:
+        wallet = a["instrument_kind"][i] == "WALLET_TOKEN"  # its phone, with no choice
+        if len(own) and len(mine) > 1 and not wallet:
             main = links["device_id"][mine[own[0]]]
             note(f"first device {channel}", a["device_id"][i] == main, prior["p_primary_device"][kind][channel])
         at = np.array(of_device[int(a["device_id"][i])])

@@ -46,7 +46,7 @@ def customer_address(d, device, weight, p_typical, u):
     return links[choose([w for _, _, w in links], rest)][0] if links else 0
 
 
-def attach_device(rows, party, devices, priors, streams, evidence, out):
+def attach_device(rows, party, instrument, devices, priors, streams, evidence, out):
     """A terminal where one is used, else a device of the customer and an address of it."""
     a, d, prior = as_lists(rows), as_lists(devices), as_lists(priors)
     first = -1
@@ -67,7 +67,10 @@ def attach_device(rows, party, devices, priors, streams, evidence, out):
         elif owner:
             family = d.family[owner - 1]
             own = (prior.primary[family][channel], prior.role)
-            device = a.pinned_device[i] or customer_device(d, owner, a.ts[i], present, own, u_device)
+            phone = d.wallet[int(instrument[i]) - 1] if instrument[i] else 0
+            if phone and not d.device_from[phone - 1] <= a.ts[i] < d.device_to[phone - 1]:
+                phone = 0
+            device = a.pinned_device[i] or phone or customer_device(d, owner, a.ts[i], present, own, u_device)
             weight, typical = prior.group[family][channel], prior.typical[family][channel]
             ip = a.pinned_ip[i] or customer_address(d, device, weight, typical, u_ip)
         out.device[i], out.ip[i], out.terminal[i] = device, ip, terminal

@@ -132,6 +132,12 @@ class People:
         return party, rule, score
 
 
+def phones(world):
+    """Device of each party in whose wallet its tokens live."""
+    links = [r for r in rows_of(world["s4_device_links_6A"]) if r["party_id"] and r["instrument_id"]]
+    return {r["party_id"]: r["device_id"] for r in sorted(links, key=lambda r: -r["device_id"])}
+
+
 class Holdings:
     """Accounts by party and instruments by account."""
 
@@ -141,6 +147,15 @@ class Holdings:
         self.accounts = grouped(world["s2_account_base_6A"], "owner_party_id")
         self.instruments = grouped(world["s3_instrument_base_6A"], "account_id")
         self.rule, self.priors = attachment["instrument"], priors
+        self.phones = phones(world)
+        self.device = {d["device_id"]: d for d in rows_of(world["s4_device_base_6A"])}
+
+    def in_wallet(self, instrument, ts):
+        """Whether an instrument needs no phone, or its phone is in use."""
+        if instrument["instrument_kind"] != "WALLET_TOKEN":
+            return True
+        phone = self.device.get(self.phones.get(instrument["owner_party_id"]))
+        return phone is not None and phone["valid_from"] <= ts < phone["valid_to"]
 
     def usable(self, account_id, party, channel, ts):
         """Instruments of an account that the party may use there and then."""
@@ -152,6 +167,7 @@ class Holdings:
             and n["instrument_status"] == "ACTIVE"
             and n["valid_from"] <= ts < n["valid_to"]
             and n["owner_party_id"] == party
+            and self.in_wallet(n, ts)
         ]
 
     def find(self, a, party, family, draws):
@@ -185,6 +201,7 @@ class Devices:
         self.links = defaultdict(list)
         for r in links:
             self.links[r["party_id"]].append(r)
+        self.phones = phones(world)
         self.addresses = grouped(world["s4_ip_links_6A"], "device_id")
         self.other, self.priors = attachment["device"]["other_device_weights"], priors
         self.share = {}
@@ -236,13 +253,19 @@ class Devices:
             links = usual
         return links[choose([share[self.group[r["ip_id"]]] for r in links], rest)]["ip_id"]
 
-    def find(self, a, ordinal, party, family, draws):
+    def wallet(self, a, party, instrument):
+        """The phone of a wallet token, when it is in use."""
+        phone = self.phones.get(party) if instrument and instrument["instrument_kind"] == "WALLET_TOKEN" else None
+        return phone if phone and self.in_use(phone, a["ts_utc"]) else None
+
+    def find(self, a, ordinal, party, family, instrument, draws):
         """Device, address and terminal (or None) of an arrival."""
         (u_device,), (u_ip,) = draws.step("ATTACH_DEVICE", a), draws.step("ATTACH_IP", a)
         terminal = self.terminal(a, ordinal, draws) if a["channel_group"] in TILLS else None
         device_id, ip_id = a["pinned_device_id"], a["pinned_ip_id"]
         if terminal and not device_id and not ip_id:
             return terminal["device_id"], terminal["ip_id"], terminal["terminal_id"]
+        device_id = device_id or self.wallet(a, party, instrument)
         device_id = device_id or self.customer_device(a, party, family, u_device)
         return device_id, ip_id or self.customer_address(a, device_id, family, u_ip), None
 
@@ -261,7 +284,7 @@ def attach_all(world, manifest, policies, enums, draws):
             party = holdings.instrument[a["pinned_instrument_id"]]["owner_party_id"]
             rule, score = "PINNED", 1.0
         account, instrument = holdings.find(a, party, party_type[party], draws)
-        device_id, ip_id, terminal_id = devices.find(a, ordinal, party, party_type[party], draws)
+        device_id, ip_id, terminal_id = devices.find(a, ordinal, party, party_type[party], instrument, draws)
         row = a | {"party_id": party, "account_id": account["account_id"], "ledger_class": account["ledger_class"]}
         row["instrument_id"] = instrument["instrument_id"] if instrument else None
         row["instrument_kind"] = instrument["instrument_kind"] if instrument else None

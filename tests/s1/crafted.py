@@ -53,7 +53,7 @@ def rows(dataset_id: str, **columns) -> dict:
 
 
 def crafted_world(parties: int = 40, merchants: int = 12, cities: int = 3, seed: int = 0) -> World:
-    """A world of a few parties: three own devices, a neighbour's, four accounts, all instrument kinds."""
+    """A world of a few parties: three own devices (the third holds the wallet), a neighbour's, four accounts, all instrument kinds."""
     rng = np.random.default_rng(seed)
     city = np.sort(rng.integers(1, cities, parties))  # the last city has no residents
     tables = {
@@ -126,10 +126,13 @@ def _devices(tables: dict, parties: int, merchants: int, rng: np.random.Generato
     device[device > own] = 1
     order = np.lexsort((device, party))
     role = np.tile([0, 0, 0, 1], parties)
+    # The wallet is on the second phone; its link names the token of the first account.
+    token = np.where(device == 3 * party, 24 * (party - 1) + 4, 0)
     tables["s4_device_links_6A"] = rows(
         "s4_device_links_6A",
         device_id=np.r_[device[order], own + np.arange(1, terminals + 1)],
         party_id=np.r_[party[order], np.zeros(terminals)],
+        instrument_id=np.r_[token[order], np.zeros(terminals)],
         merchant_id=np.r_[np.zeros(len(party)), merchant],
         link_role=np.r_[role[order], np.full(terminals, 2)],
     )

@@ -117,6 +117,48 @@ def test_pinned_rows_keep_their_card(world, attached) -> None:
     assert (got["attach_rule_id"][rows] == 0).all() and (got["attach_score"][rows] == 1.0).all()
 
 
+TOKEN = 3  # code of WALLET_TOKEN
+
+
+def test_wallet_tokens_are_on_their_phone(world, attached) -> None:
+    """Whoever pays with a wallet token without a terminal does so with the phone that holds it, on every channel."""
+    got = attached[2]
+    token = (got["instrument_kind"] == TOKEN) & (got["pinned_instrument_id"] == 0)
+    own = got["terminal_id"] == 0
+    assert set(np.unique(got["channel_group"][token & own])) >= {0, 1, 3, 4} and (token & ~own).any()
+    assert (got["device_id"][token & own] == 3 * got["party_id"][token & own]).all()
+    terminals = world.tables["terminals_2B"]["device_id"]
+    assert (got["device_id"][token & ~own] == terminals[got["terminal_id"][token & ~own] - 1]).all()
+    assert (got["device_id"][~token & own] != 3 * got["party_id"][~token & own]).any()
+
+
+@pytest.mark.parametrize("lost", ["device", "link"])
+def test_tokens_rest_without_their_phone(lost: str) -> None:
+    """A wallet token is not drawn while its phone is out of use, nor when no device holds it; cards are."""
+    world = crafted_world()
+    devices, links = world.tables["s4_device_base_6A"], world.tables["s4_device_links_6A"]
+    last = START + 8 * DAY_US
+    if lost == "device":
+        devices["valid_to"][2:120:3] = last
+    else:
+        links["instrument_id"][:] = 0
+        last = START
+    got, _ = attach_all(compile_for(world), world, crafted_arrivals(world))
+    free = got["pinned_instrument_id"] == 0
+    token = free & (got["instrument_kind"] == TOKEN)
+    after = got["ts_utc"] >= last
+    assert not (token & after).any() and (free & after).any()
+    assert (token & ~after).any() == (lost == "device")
+
+
+def test_spares_and_successors_are_never_used(world, attached) -> None:
+    """No arrival is paid with an instrument that waits, but where a log says so."""
+    got, status = attached[2], world.tables["s3_instrument_base_6A"]["instrument_status"]
+    free = (got["pinned_instrument_id"] == 0) & (got["instrument_id"] > 0)
+    assert (status == 1).sum() > 100
+    assert (status[got["instrument_id"][free] - 1] == 0).all()
+
+
 def test_choices_follow_the_priors(world) -> None:
     """Over many visits: terminals, wallets on phones, first own devices and ledgers come at the policy's rates."""
     plan = compile_for(world)
@@ -135,7 +177,8 @@ def test_choices_follow_the_priors(world) -> None:
     wallet = np.isin(got["channel_group"], (1, 2)) & (got["terminal_id"] == 0)
     assert (world.tables["s4_device_base_6A"]["device_type"][got["device_id"][wallet] - 1] == 0).all()
     retail = (family == 0) & (got["channel_group"] == 0)
-    first = got["device_id"][retail] == 3 * (got["party_id"][retail] - 1) + 1
+    cards = retail & (got["instrument_kind"] != TOKEN)
+    first = got["device_id"][cards] == 3 * (got["party_id"][cards] - 1) + 1
     assert abs(first.mean() - 0.90) < 0.02
     share = np.bincount(got["ledger_class"][retail], minlength=4) / retail.sum()
     assert np.allclose(share, [0.60, 0.30, 0.05, 0.05], atol=0.02)

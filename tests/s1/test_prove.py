@@ -79,6 +79,11 @@ def unpinned(a: Columns) -> np.ndarray:
     return a["pinned_instrument_id"] == 0
 
 
+def in_wallet(a: Columns) -> int:
+    """A row paid with a wallet token on its phone: the party's third device."""
+    return first(unpinned(a) & (a["instrument_kind"] == 3) & (a["terminal_id"] == 0))
+
+
 def late(a: Columns) -> int:
     """A plain row after day 10, when the old card has ended."""
     return first(unpinned(a) & (a["ts_utc"] > a["ts_utc"].min() + 11 * 86_400_000_000) & (a["channel_group"] == 0))
@@ -107,6 +112,7 @@ ROWS: dict[str, tuple] = {
     "the instrument is not in use at the instant": ("instrument_id", late, lambda a, r: sixth(a, r, 5)),
     "the party does not use the device": ("device_id", plain, lambda a, r: a["device_id"][till(a)]),
     "the device does not use the address": ("ip_id", plain, lambda a, r: other(a["ip_id"], r)),
+    "a wallet token is not paid with its phone": ("device_id", in_wallet, lambda a, r: a["device_id"][r] - 2),
     "the terminal is not the merchant's": (
         "terminal_id",
         till,

@@ -110,6 +110,16 @@ BREAKS: list[tuple[str, str, str, Callable[[Columns], None]]] = [
     ("REQ_ENTITY_LINKS", "S1 instrument belongs to account", S1, add("instrument_id", 7)),
     ("REQ_ENTITY_LINKS", "S1 device is the party's or the terminal's", S1, strange_device),
     ("REQ_ENTITY_LINKS", "S1 address is the device's or the terminal's", S1, add("ip_id", 9)),
+    (
+        "REQ_ENTITY_LINKS",
+        "S1 wallet token on its phone",
+        S1,
+        where(
+            "device_id",
+            lambda c: (c["instrument_kind"] == 3) & (c["terminal_id"] == 0),
+            lambda c, i: c["device_id"][i] + 1,
+        ),
+    ),
     ("REQ_ENTITY_LINKS", "S1 entity exists", S1, add("account_id", 1 << 40)),
     ("REQ_ENTITY_LINKS", "flow carries its arrival's device_id", S2, add("device_id", 1)),
     ("REQ_SESSION_AGGREGATES", "arrival_count", SESSIONS, add("arrival_count", 1)),

@@ -53,7 +53,8 @@ def rows(dataset_id: str, **columns) -> dict:
 
 
 def crafted_world(parties: int = 40, merchants: int = 12, cities: int = 3, seed: int = 0) -> World:
-    """A world of a few parties: three own devices (the third holds the wallet), a neighbour's, four accounts, all instrument kinds."""
+    """A world of a few parties: three own devices (the third holds the wallet), a neighbour's, four accounts, all kinds
+    of instruments."""
     rng = np.random.default_rng(seed)
     city = np.sort(rng.integers(1, cities, parties))  # the last city has no residents
     tables = {

@@ -80,4 +80,22 @@ def spread(world: Any) -> Any:
         values = world.tables[table][column]
         rows = np.flatnonzero(np.isin(values, codes))
         values[rows] = codes[np.arange(len(rows)) % len(codes)]
+    _bind_tokens(world)
     return world
+
+
+def _bind_tokens(world: Any) -> None:
+    """The link of every holder's first phone names the holder's first wallet token, as the builder has it."""
+    links, cards = world.tables["s4_device_links_6A"], world.tables["s3_instrument_base_6A"]
+    token = np.flatnonzero(cards["instrument_kind"] == world.contracts.code("instrument_kind", "WALLET_TOKEN"))
+    holders, first = np.unique(cards["owner_party_id"][token], return_index=True)
+    of_party = np.zeros(int(max(links["party_id"].max(), holders.max())) + 1, np.int64)
+    of_party[holders] = cards["instrument_id"][token[first]]
+    types = world.tables["s4_device_base_6A"]["device_type"][links["device_id"] - 1]
+    phone = (types == world.contracts.code("device_type", "MOBILE_PHONE")) & (links["party_id"] > 0)
+    phone &= links["link_role"] == world.contracts.code("device_link_role", "PRIMARY_OWNER")
+    rows = np.flatnonzero(phone)
+    rows = rows[np.unique(links["party_id"][rows], return_index=True)[1]]
+    bound = np.zeros(len(phone), np.int64)
+    bound[rows] = of_party[links["party_id"][rows]]
+    links["instrument_id"] = bound

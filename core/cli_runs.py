@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fraudloom.cli_common import emit, plain, say
+from fraudloom.cli_common import emit, plain, say, settings
 from fraudloom.errors import UsageError
 
 runs_app = typer.Typer(no_args_is_help=True)
@@ -46,14 +46,32 @@ def runs_list(runs_root: Root = Path("runs"), as_json: Json = False) -> None:
 
 @runs_app.command("show")
 def runs_show(
+    ctx: typer.Context,
     run_id: Annotated[str | None, typer.Argument(help="Run id or folder; without it, the latest run.")] = None,
     runs_root: Root = Path("runs"),
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Measure, over all rows, what S1 and S2 decide; with corridors.")
+    ] = False,
+    world: Annotated[
+        Path | None,
+        typer.Option(help="--figures: world of the run, if it has moved.", show_default="(as in the receipt)"),
+    ] = None,
+    policies: Annotated[
+        str | None,
+        typer.Option(
+            help="--figures: pack whose corridors count: a shipped name or a folder.", show_default="(the run's)"
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="--figures: threads; 0 for all processors.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Show one run: receipt, states, datasets."""
+    """Show one run: receipt, states, datasets; with --figures what its tables measure instead."""
     from fraudloom.receipts import SEAL
 
     run = find_run(run_id, runs_root)
+    if figures:
+        _show_figures(ctx, run, world, policies, workers, as_json)
+        return
     seal: dict[str, Any] = json.loads((run.root / SEAL).read_text("utf-8")) if run.sealed else {}
     report: list[dict[str, Any]] = [
         json.loads(line)
@@ -74,6 +92,28 @@ def runs_show(
         say(f"  {row['state']}  {row['status']:<5} {wrote:<19}  {row['error_code'] or scope}".rstrip())
     for dataset, s in seal.get("datasets", {}).items():
         say(f"  {dataset:<34}{s['rows']:>14,} rows {s['parts']:>4} parts {s['bytes']:>14,} bytes")
+
+
+def _show_figures(
+    ctx: typer.Context, run: Any, world: Path | None, policies: str | None, workers: int, as_json: bool
+) -> None:
+    from fraudloom.contracts_api import load_contracts
+    from fraudloom.figure_view import show
+    from fraudloom.figuring import run_figures
+    from fraudloom.progress import Progress
+
+    value, found = run_figures(
+        run,
+        load_contracts(settings(ctx).contracts),
+        world=world,
+        policies=policies,
+        workers=workers,
+        progress=Progress(quiet=as_json),
+    )
+    if as_json:
+        emit(value)
+    else:
+        show(value, found)
 
 
 def find_run(run_id: str | None, runs_root: Path) -> Any:

@@ -20,7 +20,7 @@ from fraudloom.contracts_api import Contracts, packaged_root
 from fraudloom.errors import PolicyError
 
 MAX_BYTES = 1 << 20
-VALIDATION_POLICIES = ("segment_validation_policy_6B", "realism_gates_6B")
+VALIDATION_POLICIES = ("segment_validation_policy_6B", "realism_gates_6B", "run_figures_6B")
 
 
 _FAST = hasattr(yaml, "CSafeLoader")

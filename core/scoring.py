@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 POLICY = "realism_gates_6B"
 
 
-def _pack(run: RunFolder, named: str | None, contracts: Contracts) -> Pack:
-    """The pack whose gates count: the one named, else the run's own, by the name in its receipt."""
+def pack_of(run: RunFolder, named: str | None, contracts: Contracts, state: str = "SCORE") -> Pack:
+    """The pack whose gates or corridors count: the one named, else the run's own, by the name in its receipt."""
     try:
         return load_pack(named or str(run.receipt.get("policies")), contracts)
     except PolicyError as e:
         if named is not None or e.code != "PACK_UNKNOWN":
             raise
         raise UsageError(
-            "SCORE",
+            state,
             "PACK_UNKNOWN",
             what="the run's policy pack does not ship with fraudloom",
             found=run.receipt.get("policies"),
@@ -38,10 +38,11 @@ def _pack(run: RunFolder, named: str | None, contracts: Contracts) -> Pack:
         ) from None
 
 
-def _seal(run: RunFolder) -> Mapping[str, Any]:
+def seal_of(run: RunFolder, state: str = "SCORE") -> Mapping[str, Any]:
+    """The seal of a run. SealError when it is not finished."""
     if not run.sealed:
         raise SealError(
-            "SCORE",
+            state,
             "NOT_SEALED",
             what="the run is not sealed: no PASS, no read",
             found=run.status(),
@@ -69,8 +70,8 @@ def score_run(
     """
     from fraudloom.states import score
 
-    seal = _seal(run)
-    pack = _pack(run, policies, contracts)
+    seal = seal_of(run)
+    pack = pack_of(run, policies, contracts)
     plan = score.compile_plan(pack.doc(POLICY))
     axes = run.receipt["axes"]
     world_root = world or Path(str(run.receipt["world_root"]))

@@ -38,9 +38,14 @@ class Surfaces:
     missing: Mapping[str, str]
 
     @classmethod
-    def find(cls, root: Path, published: Iterable[str], contracts: Contracts) -> Surfaces:
-        """Surfaces of a run; `published`: paths of its files relative to the run, as the seal's index names them."""
-        files: dict[str, dict[Task, Path]] = {name: {} for name in READ}
+    def find(
+        cls, root: Path, published: Iterable[str], contracts: Contracts, read: Iterable[str] = READ
+    ) -> Surfaces:
+        """Surfaces of a run; `published`: paths of its files relative to the run, as the seal's index names them.
+
+        `read`: the datasets that are looked for.
+        """
+        files: dict[str, dict[Task, Path]] = {name: {} for name in read}
         for path in published:
             name = next(iter(path.split("/")[3:4]), "")
             place = _PART.search(path)

@@ -42,6 +42,7 @@ POLICIES = {
     "label_rng_policy_6B": "6B.S4",
     "segment_validation_policy_6B": "6B.S5",
     "realism_gates_6B": "6B.S5",
+    "run_figures_6B": "6B.S5",
 }
 HEAD = "# Written by tests/tools/make_contracts.py from contracts/dictionary; `fraudloom contracts check` compares.\n"
 

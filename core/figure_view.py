@@ -31,7 +31,7 @@ def _value(x: float | None) -> str:
 
 def _table(section: str, rows: list[Outcome], width: int) -> Table:
     table = Table(
-        Column(section, no_wrap=True, width=30, style="", header_style="bold"),
+        Column(section, no_wrap=True, width=33, header_style="bold"),
         Column("value", justify="right", no_wrap=True, width=9),
         Column("corridor", no_wrap=True, width=17),
         box=SIMPLE_HEAD,
@@ -44,7 +44,7 @@ def _table(section: str, rows: list[Outcome], width: int) -> Table:
     if width >= WIDE:
         table.add_column("measured")
     for o in rows:
-        cells = [o.name, _value(o.value), f"{o.low:g} - {o.high:g}"]
+        cells = [o.name, _value(o.value), f"{o.low:g}" if o.low == o.high else f"{o.low:g} - {o.high:g}"]
         cells += [gauge(o)] if width >= ROOMY else []
         word = Text(SHORT.get(o.status, o.status), STYLES.get(o.status, "dim"))
         style = "dim" if o.status == "not applicable" else ""

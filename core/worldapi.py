@@ -16,6 +16,7 @@ from fraudloom.contracts_api import Contracts, load_contracts
 from fraudloom.tables import iter_groups
 
 if TYPE_CHECKING:
+    from fraudloom.states.figures import Outcome
     from fraudloom.states.world import World
     from fraudloom.states.world.figures import Figure
 
@@ -163,7 +164,7 @@ def _show_scenario(world: World, scenario: str, out: Console) -> None:
     out.print(f"  on trips {seen['trips'] / n:.2%}, in subscriptions and standing orders {seen['series'] / n:.2%}")
 
 
-def gauge(figure: Figure, width: int = 9) -> str:
+def gauge(figure: Figure | Outcome, width: int = 9) -> str:
     """Where a value lies in its corridor: a dot between two ends, or beyond one of them."""
     if figure.value is None:
         return ""

@@ -1,7 +1,7 @@
 """What S1 and S2 decide, as figures of a finished run: measured over all rows, each with its corridor.
 
-Like the scorer (`states/score`) it trusts no producer: it reads published tables and the sealed world, and writes nothing.
-`plan` compiles the policy of corridors, `scan` counts shard by shard, the families of `families` turn counts into values.
+Like the scorer (`states/score`) it trusts no producer: it reads published tables and the sealed world, and writes
+nothing. `plan` compiles the policy of corridors, `scan` counts shard by shard, `families` turn counts into values.
 """
 
 from fraudloom.states.figures.families import FAMILIES, TABLES, figure_names, values

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from fraudloom.states.figures.decisions import asked_of
-from fraudloom.states.figures.family import ATM, BANK_RAIL, BASE_FLOWS, ECOM, HYBRID, POS, Family, Shard, starts
+from fraudloom.states.figures.family import ATM, BANK_RAIL, ECOM, HYBRID, POS, Family, Shard, starts
 from fraudloom.states.figures.plan import FigurePlan, Values
 from fraudloom.states.figures.tally import Shares, Tally, ratio
 from fraudloom.states.figures.town import Town
 from fraudloom.states.score.stats import quantile, top_share
+from fraudloom.states.score.surfaces import BASE_FLOWS
 from fraudloom.states.score.tally import Counts
 
 REF_SHIFT, PRICE_SHIFT = 48, 44
 CLASSES = ("RETAIL_POS", "RETAIL_ECOM", "BUSINESS")
 TOP = 8
 ENDINGS = ("99", "95", "00")
-ENDED = ("ECOM", "POS", "POS_basket", "BUSINESS")
+ENDED = ("ECOM", "POS", "POS_basket", "BUSINESS", "party_BUSINESS")
 PURPOSES = ("SALARY", "RENT", "BILL", "P2P", "OWN_ACCOUNT", "MERCHANT")
 
 
@@ -39,8 +40,9 @@ def _amounts(shard: Shard, town: Town, plan: FigurePlan, tally: Tally, shares: S
     for k, text in enumerate(ENDINGS):
         ending[minor % 100 == int(text)] = k
     cents = buys & (town.decimals[currency] == 2)
-    groups = (channel == ECOM, channel == POS, (channel == POS) & (style == contracts.code("ending_style", "BASKET")))
-    for k, mine in enumerate((*groups, business)):
+    basket, invoices = (style == contracts.code("ending_style", x) for x in ("BASKET", "BUSINESS"))
+    groups = (channel == ECOM, channel == POS, (channel == POS) & basket, invoices, business)
+    for k, mine in enumerate(groups):
         which = cents & mine
         tally.bin("endings", k * 4 + ending[which], 4 * len(ENDED))
     cash = channel == ATM
@@ -73,7 +75,8 @@ def _read_amounts(tally: Tally, town: Town, plan: FigurePlan, shares: Shares) ->
     share = [[ratio(int(x), int(row.sum())) for x in row] for row in table]
     for k, name in enumerate(ENDED[:3]):
         out[f"endings.{name}"] = ratio(int(table[k, :3].sum()), int(table[k].sum()))
-    out["endings.BUSINESS_00"], out["endings.BUSINESS_99"] = share[3][2], share[3][0]
+    for k, name in enumerate(ENDED[3:], 3):
+        out[f"endings.{name}_00"], out[f"endings.{name}_99"] = share[k][2], share[k][0]
     purposes = tally.bins_of("purposes", len(contracts.enum("payment_purpose")))
     seen = sum(1 for p in PURPOSES if purposes[contracts.code("payment_purpose", p)])
     return out | {
@@ -112,16 +115,38 @@ AMOUNTS = (
         "amounts",
         {
             BASE_FLOWS: (
-                "flow_type", "is_pinned", "channel_group", "amount_minor", "currency", "amount_ref_minor", "party_id",
-                "merchant_id", "purpose",
+                "flow_type",
+                "is_pinned",
+                "channel_group",
+                "amount_minor",
+                "currency",
+                "amount_ref_minor",
+                "party_id",
+                "merchant_id",
+                "purpose",
             ),
         },
         (
-            "amounts.RETAIL_POS_p50", "amounts.RETAIL_POS_mean", "amounts.RETAIL_POS_p99_over_p50",
-            "amounts.RETAIL_ECOM_p50", "amounts.RETAIL_ECOM_p99_over_p50", "amounts.BUSINESS_p50",
-            "amounts.BUSINESS_p90_over_p50", "amounts.BUSINESS_p99_over_p50", "prices.top8_least", "prices.top8_most",
-            "prices.decimals", "endings.ECOM", "endings.POS", "endings.POS_basket", "endings.BUSINESS_00",
-            "endings.BUSINESS_99", "cash.in_coins", "rails.purposes",
+            "amounts.RETAIL_POS_p50",
+            "amounts.RETAIL_POS_mean",
+            "amounts.RETAIL_POS_p99_over_p50",
+            "amounts.RETAIL_ECOM_p50",
+            "amounts.RETAIL_ECOM_p99_over_p50",
+            "amounts.BUSINESS_p50",
+            "amounts.BUSINESS_p90_over_p50",
+            "amounts.BUSINESS_p99_over_p50",
+            "prices.top8_least",
+            "prices.top8_most",
+            "prices.decimals",
+            "endings.ECOM",
+            "endings.POS",
+            "endings.POS_basket",
+            "endings.BUSINESS_00",
+            "endings.BUSINESS_99",
+            "endings.party_BUSINESS_00",
+            "endings.party_BUSINESS_99",
+            "cash.in_coins",
+            "rails.purposes",
         ),
         _amounts,
         _read_amounts,
@@ -133,4 +158,4 @@ AMOUNTS = (
         _series,
         _read_series,
     ),
-)  # fmt: skip
+)

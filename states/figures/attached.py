@@ -7,11 +7,12 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fraudloom.states.figures.family import ARRIVALS, ATM, ECOM, POS, Family, Shard, ranks, starts
+from fraudloom.states.figures.family import ATM, ECOM, POS, Family, Shard, ranks, starts
 from fraudloom.states.figures.plan import FigurePlan, Values
 from fraudloom.states.figures.tally import Shares, Tally, ratio
 from fraudloom.states.figures.town import CITY_BITS, Town, has
 from fraudloom.states.score.stats import quantile
+from fraudloom.states.score.surfaces import ARRIVALS
 from fraudloom.states.score.tally import Counts
 
 EARTH_KM = 6371.0
@@ -190,9 +191,15 @@ ATTACHED = (
         "activity",
         {ARRIVALS: ("party_id", "merchant_id")},
         (
-            "parties.split", "parties.p50", "parties.p90", "parties.p99", "parties.few", "parties.gini",
-            "merchants.top3", "merchants.top3_pooled",
-        ),  # fmt: skip
+            "parties.split",
+            "parties.p50",
+            "parties.p90",
+            "parties.p99",
+            "parties.few",
+            "parties.gini",
+            "merchants.top3",
+            "merchants.top3_pooled",
+        ),
         _activity,
         _read_activity,
     ),
@@ -200,8 +207,13 @@ ATTACHED = (
         "regulars",
         {
             ARRIVALS: (
-                "visit_rank", "series_key", "trip", "visit_merchant_id", "home_city_id", "attach_rule_id",
-            ),  # fmt: skip
+                "visit_rank",
+                "series_key",
+                "trip",
+                "visit_merchant_id",
+                "home_city_id",
+                "attach_rule_id",
+            ),
         },
         ("merchants.regulars",),
         _regulars,
@@ -226,9 +238,14 @@ ATTACHED = (
         {ARRIVALS: ("party_id", "instrument_id", "ts_utc", "ts_local_primary", "channel_group", "city_id")},
         (
             *(f"channels.{name}" for name in CHANNELS),
-            "borders.home_POS", "borders.home_ECOM", "borders.cross", "clock.night", "speed.card", "speed.party",
-        ),  # fmt: skip
+            "borders.home_POS",
+            "borders.home_ECOM",
+            "borders.cross",
+            "clock.night",
+            "speed.card",
+            "speed.party",
+        ),
         _places,
         _read_places,
     ),
-)  # fmt: skip
+)

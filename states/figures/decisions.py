@@ -1,4 +1,4 @@
-"""Figures of the issuer's decision (S2's flows): declines, response codes, retries, latency, stand-in, step-up, alerts."""
+"""Figures of the issuer's decision (S2's flows): declines, codes, retries, latency, stand-in, step-up, alerts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from fraudloom.kernels.fmath import log
 from fraudloom.states.figures.family import (
     ATM,
     BANK_RAIL,
-    BASE_FLOWS,
     ECOM,
     HYBRID,
     POS,
@@ -26,6 +25,7 @@ from fraudloom.states.figures.family import (
 from fraudloom.states.figures.plan import FigurePlan, Values
 from fraudloom.states.figures.tally import BIN_MIN, Shares, Tally, clock_bins, ratio
 from fraudloom.states.figures.town import DAY_US, Town
+from fraudloom.states.score.surfaces import BASE_FLOWS
 from fraudloom.tables import Columns
 
 #: Kinds of requests: with 3-D Secure, without, merchant-initiated, at a terminal, for cash, on rails.
@@ -33,19 +33,40 @@ KINDS = ("ECOM_3DS", "ECOM_plain", "HYBRID_3DS", "HYBRID_plain", "MIT", "POS", "
 #: Code lists of the realism page. "soft" stands for 1A and 65 that ask for authentication.
 CODES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "CNP": {
-        "51": ("51",), "05": ("05",), "card_data": ("N7", "54", "14"), "soft": ("soft",), "59": ("59",),
-        "limits": ("61", "65"), "outage": ("91", "96"), "lost": ("41", "43", "04"), "revoked": ("R0", "R1"),
+        "51": ("51",),
+        "05": ("05",),
+        "card_data": ("N7", "54", "14"),
+        "soft": ("soft",),
+        "59": ("59",),
+        "limits": ("61", "65"),
+        "outage": ("91", "96"),
+        "lost": ("41", "43", "04"),
+        "revoked": ("R0", "R1"),
     },
     "POS": {
-        "51": ("51",), "55": ("55",), "05": ("05",), "limits": ("61", "65"), "54": ("54",), "outage": ("91", "96"),
-        "59": ("59",), "lost": ("41", "43"),
-    },
-    "ATM": {
-        "51": ("51",), "55": ("55",), "61": ("61",), "05": ("05",), "outage": ("91", "96"), "75": ("75",),
+        "51": ("51",),
+        "55": ("55",),
+        "05": ("05",),
+        "limits": ("61", "65"),
+        "54": ("54",),
+        "outage": ("91", "96"),
+        "59": ("59",),
         "lost": ("41", "43"),
     },
-}  # fmt: skip
+    "ATM": {
+        "51": ("51",),
+        "55": ("55",),
+        "61": ("61",),
+        "05": ("05",),
+        "outage": ("91", "96"),
+        "75": ("75",),
+        "lost": ("41", "43"),
+    },
+}
 KINDS_OF = {"CNP": (0, 1, 2, 3, 4), "POS": (5,), "ATM": (6,)}
+RETRIED_CODES = ("outage", "outage_all", "funds", "funds_all")
+#: Groups of codes of which second requests leave fewer: shares of final declines stand beside those of first answers.
+LEFT = {"CNP": ("soft", "outage"), "POS": ("outage",), "ATM": ("outage",)}
 LATEST_MS = 30_000
 STEPPED = ("ECOM", "HYBRID", "BANK_RAIL")
 
@@ -97,26 +118,26 @@ def _answers(shard: Shard, town: Town, plan: FigurePlan, tally: Tally, shares: S
     again = bits(trace, RETRIED)
     hurt = np.isin(f["first_response_code"], [code["91"], code["96"]])
     short = f["first_response_code"] == code["51"]
-    # Nobody is asked twice for authentication, and a merchant does not ask twice for a subscription.
-    free = (kind != KINDS.index("MIT")) & (f["step_up_result"] != contracts.code("step_up_result", "PASSED"))
+    # Who has just authenticated does not try again, nor does a merchant for a subscription that lacks funds.
+    fresh = f["step_up_result"] == contracts.code("step_up_result", "PASSED")
     final = np.isin(f["first_response_code"], [code[x] for x in ("14", "41", "43", "54", "R0")])
-    for name, which in (("outage", hurt), ("funds", short), ("funds_free", short & free), ("final", final)):
+    free = {"outage": hurt & ~fresh, "funds": short & ~fresh & (kind != KINDS.index("MIT"))}
+    for name, which in (*free.items(), ("outage_all", hurt), ("funds_all", short), ("final", final)):
         tally.add(f"first_{name}", which.sum())
         tally.add(f"again_{name}", (which & (again | (f["attempts"] > 1))).sum())
 
 
-def _shares_of_codes(table: npt.NDArray[np.int64], labels: tuple[str, ...], prefix: str) -> Values:
+def _shares_of_codes(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64], labels: tuple[str, ...]) -> Values:
+    """Shares of the listed groups, and of all other codes, from int64[kinds, codes] counts of answers."""
     names = (*labels, "soft")
     out: Values = {}
     for family, groups in CODES.items():
-        counts = table[list(KINDS_OF[family])].sum(axis=0)
-        n = int(counts.sum())
-        listed = 0
-        for group, codes in groups.items():
-            mine = int(sum(counts[names.index(c)] for c in codes))
-            listed += mine
-            out[f"{prefix}.{family}_{group}"] = ratio(mine, n)
-        out[f"{prefix}.{family}_other"] = ratio(n - listed, n)
+        rows = list(KINDS_OF[family])
+        for prefix, counts in (("codes", first[rows].sum(axis=0)), ("last_codes", last[rows].sum(axis=0))):
+            n = int(counts.sum())
+            found = {g: int(sum(counts[names.index(c)] for c in codes)) for g, codes in groups.items()}
+            out |= {f"{prefix}.{family}_{g}": ratio(x, n) for g, x in found.items()}
+            out[f"{prefix}.{family}_other"] = ratio(n - sum(found.values()), n)
     return out
 
 
@@ -126,12 +147,10 @@ def _read_answers(tally: Tally, town: Town, plan: FigurePlan, shares: Shares) ->
     asked, declined = tally.bins_of("asked", len(KINDS)), tally.bins_of("declined", len(KINDS))
     size = len(KINDS) * (len(labels) + 1)
     out: Values = {f"declines.{k}": ratio(int(declined[i]), int(asked[i])) for i, k in enumerate(KINDS)}
-    for prefix, name in (("codes", "first_codes"), ("last_codes", "last_codes")):
-        out |= _shares_of_codes(tally.bins_of(name, size).reshape(len(KINDS), -1), labels, prefix)
+    first, last = (tally.bins_of(name, size).reshape(len(KINDS), -1) for name in ("first_codes", "last_codes"))
+    out |= _shares_of_codes(first, last, labels)
     return out | {
-        "retries.outage": tally.share("again_outage", "first_outage"),
-        "retries.funds": tally.share("again_funds_free", "first_funds_free"),
-        "retries.funds_all": tally.share("again_funds", "first_funds"),
+        **{f"retries.{x}": tally.share(f"again_{x}", f"first_{x}") for x in RETRIED_CODES},
         "retries.never": tally.total("again_final"),
         "genuine.suspected": tally.share("suspected", "decided"),
         "genuine.suspected_or_blocked": ratio(tally.sum("suspected") + tally.sum("blocked"), tally.sum("decided")),
@@ -139,11 +158,9 @@ def _read_answers(tally: Tally, town: Town, plan: FigurePlan, shares: Shares) ->
     }
 
 
-CODE_FIGURES = tuple(
-    f"{prefix}.{family}_{group}"
-    for prefix in ("codes", "last_codes")
-    for family, groups in CODES.items()
-    for group in (*groups, "other")
+CODE_FIGURES = (
+    *(f"codes.{family}_{group}" for family, groups in CODES.items() for group in (*groups, "other")),
+    *(f"last_codes.{family}_{group}" for family, groups in LEFT.items() for group in groups),
 )
 
 
@@ -251,12 +268,23 @@ DECIDED = (
         "answers",
         {
             BASE_FLOWS: (
-                *_REQUEST, "entry_mode", "three_ds", "auth_decision", "response_code", "attempts", "alerted",
+                *_REQUEST,
+                "entry_mode",
+                "three_ds",
+                "auth_decision",
+                "response_code",
+                "attempts",
+                "alerted",
             ),
         },
         (
-            *(f"declines.{k}" for k in KINDS), *CODE_FIGURES, "retries.outage", "retries.funds", "retries.funds_all",
-            "retries.never", "genuine.suspected", "genuine.suspected_or_blocked", "genuine.alerted",
+            *(f"declines.{k}" for k in KINDS),
+            *CODE_FIGURES,
+            *(f"retries.{x}" for x in RETRIED_CODES),
+            "retries.never",
+            "genuine.suspected",
+            "genuine.suspected_or_blocked",
+            "genuine.alerted",
         ),
         _answers,
         _read_answers,
@@ -265,11 +293,20 @@ DECIDED = (
         "times",
         {BASE_FLOWS: (*_REQUEST, "issuer_id", "issuer_latency_ms", "block_state", "ts_utc", "auth_sent_utc")},
         (
-            "latency.p50_ms", "latency.p99_ms", "latency.beyond_timer", "stand_in.share", "stand_in.concentrated",
-            "outages.per_issuer", "outages.most", "outages.longest_min", *(f"step_up.{c}" for c in STEPPED),
-            "step_up.abandoned", "step_up.median_s", "step_up.sigma",
+            "latency.p50_ms",
+            "latency.p99_ms",
+            "latency.beyond_timer",
+            "stand_in.share",
+            "stand_in.concentrated",
+            "outages.per_issuer",
+            "outages.most",
+            "outages.longest_min",
+            *(f"step_up.{c}" for c in STEPPED),
+            "step_up.abandoned",
+            "step_up.median_s",
+            "step_up.sigma",
         ),
         _times,
         _read_times,
     ),
-)  # fmt: skip
+)

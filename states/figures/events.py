@@ -5,17 +5,23 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fraudloom.states.figures.family import BASE_EVENTS, BASE_FLOWS, SOFT, Family, Shard, bits, ranks, starts
+from fraudloom.states.figures.family import SOFT, Family, Shard, bits, ranks, starts
 from fraudloom.states.figures.plan import FigurePlan, Values
 from fraudloom.states.figures.tally import Shares, Tally
 from fraudloom.states.figures.town import DAY_US, Town
+from fraudloom.states.score.surfaces import BASE_EVENTS, BASE_FLOWS
 from fraudloom.tables import Columns
 
 SECOND_US = 1_000_000
 #: A soft decline shows as these events, in this order.
 SOFT_ORDER = (
-    "AUTH_REQUEST", "AUTH_RESPONSE", "STEP_UP_CHALLENGE", "STEP_UP_COMPLETE", "AUTH_REQUEST", "AUTH_RESPONSE",
-)  # fmt: skip
+    "AUTH_REQUEST",
+    "AUTH_RESPONSE",
+    "STEP_UP_CHALLENGE",
+    "STEP_UP_COMPLETE",
+    "AUTH_REQUEST",
+    "AUTH_RESPONSE",
+)
 RETRY_S = {"outage": 120, "funds": 600}
 
 
@@ -115,10 +121,15 @@ EVENTS = (
             BASE_FLOWS: ("flow_id", "branch_trace", "step_up_result"),
         },
         (
-            "end_to_end.p50_s", "end_to_end.p99_s", "end_to_end.p99_plain_s", "retries.outage_late",
-            "retries.funds_late", "step_up.soft_astray", "horizon.events_late",
+            "end_to_end.p50_s",
+            "end_to_end.p99_s",
+            "end_to_end.p99_plain_s",
+            "retries.outage_late",
+            "retries.funds_late",
+            "step_up.soft_astray",
+            "horizon.events_late",
         ),
         _events,
         _read_events,
     ),
-)  # fmt: skip
+)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fraudloom.states.figures.family import ARRIVALS, ATM, BASE_FLOWS, LINKS, POS, SESSIONS, Family, Shard, starts
+from fraudloom.states.figures.family import ATM, LINKS, POS, Family, Shard, starts
 from fraudloom.states.figures.plan import FigurePlan, Values
 from fraudloom.states.figures.tally import Shares, Tally, ratio
 from fraudloom.states.figures.town import Town
+from fraudloom.states.score.surfaces import ARRIVALS, BASE_FLOWS, SESSIONS
 
 
 def _sizes(shard: Shard, town: Town, plan: FigurePlan, tally: Tally, shares: Shares) -> None:
@@ -105,9 +106,12 @@ def _read_merged(tally: Tally, town: Town, plan: FigurePlan, shares: Shares) -> 
 GROUPED = (
     Family("sizes of sessions", {SESSIONS: ("arrival_count",)}, ("sessions.single",), _sizes, _read_sizes),
     Family(
-        "flows of sessions", {BASE_FLOWS: ("session_id",)}, ("sessions.multi_flow",), _flows_of_sessions,
+        "flows of sessions",
+        {BASE_FLOWS: ("session_id",)},
+        ("sessions.multi_flow",),
+        _flows_of_sessions,
         _read_flows_of_sessions,
-    ),  # fmt: skip
+    ),
     Family(
         "keys of sessions",
         {ARRIVALS: ("party_id", "instrument_id", "device_id", "channel_group", "session_id", "ts_utc")},

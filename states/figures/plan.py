@@ -81,14 +81,16 @@ def _ends(name: str, ends: Any) -> tuple[float, float]:
 def compile_plan(doc: Mapping[str, Any], known: Mapping[str, Any]) -> FigurePlan:
     """Compile the policy. `known`: figures that are measured.
 
-    PolicyError when a corridor ends before it begins (CORRIDOR_EMPTY), names no figure or stands twice, or when a figure
-    has none (FIGURE_UNKNOWN, FIGURE_TWICE, FIGURE_WITHOUT_CORRIDOR).
+    PolicyError when a corridor ends before it begins (CORRIDOR_EMPTY), names no figure or stands twice, or when a
+    figure has none (FIGURE_UNKNOWN, FIGURE_TWICE, FIGURE_WITHOUT_CORRIDOR).
     """
     corridors: dict[str, Corridor] = {}
     for section, laws in doc["figures"].items():
         for name, law in laws.items():
             if name in corridors:
-                raise PolicyError("FIGURES", "FIGURE_TWICE", what="a figure has two corridors", found=name, where=POLICY)
+                raise PolicyError(
+                    "FIGURES", "FIGURE_TWICE", what="a figure has two corridors", found=name, where=POLICY
+                )
             low, high = _ends(name, law["corridor"])
             corridors[name] = Corridor(str(section), low, high, bool(law.get("always", False)), str(law["means"]))
     scenarios = {s: {n: _ends(n, ends) for n, ends in own.items()} for s, own in doc["scenarios"].items()}

@@ -6,11 +6,8 @@ import numpy as np
 
 from fraudloom.states.figures.decisions import asked_of
 from fraudloom.states.figures.family import (
-    BANK,
     BANK_RAIL,
-    BASE_FLOWS,
     ECOM,
-    FLOWS,
     HYBRID,
     LATE,
     POS,
@@ -23,6 +20,7 @@ from fraudloom.states.figures.family import (
 from fraudloom.states.figures.plan import FigurePlan, Values
 from fraudloom.states.figures.tally import Shares, Tally, ratio
 from fraudloom.states.figures.town import DAY_US, PAYEE_BITS, Town, has
+from fraudloom.states.score.surfaces import BANK, BASE_FLOWS, FLOWS
 
 MINUTE_US = 60_000_000
 #: Lags in business days that batches may have.
@@ -64,7 +62,9 @@ def _clearing(shard: Shard, town: Town, plan: FigurePlan, tally: Tally, shares: 
     tally.add("shipped", online.sum())
     tally.add("shipped_twice", (online & bits(trace, TWO_SHIPMENTS)).sum())
     paid = cleared & (channel == POS)
-    fuel = paid & (town.of(town.merchant_style, f["merchant_id"], "merchant_id") == contracts.code("ending_style", "FUEL"))
+    fuel = paid & (
+        town.of(town.merchant_style, f["merchant_id"], "merchant_id") == contracts.code("ending_style", "FUEL")
+    )
     tally.add("paid", paid.sum())
     tally.add("tipped", (paid & (f["cleared_minor"] > f["amount_minor"])).sum())
     tally.add("fuelled", fuel.sum())
@@ -198,14 +198,29 @@ SETTLED = (
         "clearing",
         {
             BASE_FLOWS: (
-                *_BASE, "merchant_id", "merchant_country", "branch_trace", "response_code", "response_ts_utc",
-                "reversal_ts_utc", "amount_minor",
+                *_BASE,
+                "merchant_id",
+                "merchant_country",
+                "branch_trace",
+                "response_code",
+                "response_ts_utc",
+                "reversal_ts_utc",
+                "amount_minor",
             ),
         },
         (
-            *(f"clearing.T{k}" for k in range(LAGS)), "clearing.off_batch", "clearing.on_holidays", "clearing.batch_h",
-            "clearing.partial", "clearing.late", "clearing.tips", "clearing.fuel", "clearing.missing",
-            "reversals.share", "reversals.after_clearing", "horizon.settled_late",
+            *(f"clearing.T{k}" for k in range(LAGS)),
+            "clearing.off_batch",
+            "clearing.on_holidays",
+            "clearing.batch_h",
+            "clearing.partial",
+            "clearing.late",
+            "clearing.tips",
+            "clearing.fuel",
+            "clearing.missing",
+            "reversals.share",
+            "reversals.after_clearing",
+            "horizon.settled_late",
         ),
         _clearing,
         _read_clearing,
@@ -214,8 +229,13 @@ SETTLED = (
         "refunds",
         {BASE_FLOWS: (*_BASE, "party_id", "refunded_minor")},
         (
-            "refunds.share", "refunds.share_BUSINESS", "refunds.credits", "refunds.full", "refunds.above_cleared",
-            "refunds.p50_days", "refunds.p95_days",
+            "refunds.share",
+            "refunds.share_BUSINESS",
+            "refunds.credits",
+            "refunds.full",
+            "refunds.above_cleared",
+            "refunds.p50_days",
+            "refunds.p95_days",
         ),
         _refunds,
         _read_refunds,
@@ -224,13 +244,30 @@ SETTLED = (
         "rails",
         {
             BASE_FLOWS: (
-                "channel_group", "party_id", "series_key", "is_pinned", "payee_account_id", "payee_bank_id",
-                "payee_country", "is_new_payee", "purpose", "confirmation_of_payee", "payment_state",
+                "channel_group",
+                "party_id",
+                "series_key",
+                "is_pinned",
+                "payee_account_id",
+                "payee_bank_id",
+                "payee_country",
+                "is_new_payee",
+                "purpose",
+                "confirmation_of_payee",
+                "payment_state",
             ),
         },
         (
-            "rails.incomplete", "rails.payees_elsewhere", "rails.states", "rails.accepted", "rails.name_checks",
-            "rails.new_payee", "rails.paid_before", "rails.new_again", "rails.new_but_listed", "rails.unlisted",
+            "rails.incomplete",
+            "rails.payees_elsewhere",
+            "rails.states",
+            "rails.accepted",
+            "rails.name_checks",
+            "rails.new_payee",
+            "rails.paid_before",
+            "rails.new_again",
+            "rails.new_but_listed",
+            "rails.unlisted",
         ),
         _rails,
         _read_rails,
@@ -242,4 +279,4 @@ SETTLED = (
         _chargebacks,
         _read_chargebacks,
     ),
-)  # fmt: skip
+)

@@ -38,9 +38,7 @@ class Surfaces:
     missing: Mapping[str, str]
 
     @classmethod
-    def find(
-        cls, root: Path, published: Iterable[str], contracts: Contracts, read: Iterable[str] = READ
-    ) -> Surfaces:
+    def find(cls, root: Path, published: Iterable[str], contracts: Contracts, read: Iterable[str] = READ) -> Surfaces:
         """Surfaces of a run; `published`: paths of its files relative to the run, as the seal's index names them.
 
         `read`: the datasets that are looked for.

@@ -33,6 +33,7 @@ from fraudloom.states.world import WorldSpec, build_world, import_world
 from fraudloom.states.world.arrivals import plan_buckets
 from fraudloom.states.world.parties import region_codes
 from fraudloom.states.world.spec import make_context
+from keys.figured import defined_figures, judged_figures
 from keys.gates import defined, weighed
 from keys.leaves import REMOVED, override, put
 from keys.validation import judged
@@ -238,6 +239,8 @@ CRAFTED: dict[str, Callable[[Any, Any], Result]] = {
     "segment_validation_policy_6B:*": judged,
     "realism_gates_6B:definitions.*": defined,
     "realism_gates_6B:*": weighed,
+    "run_figures_6B:definitions.*": defined_figures,
+    "run_figures_6B:*": judged_figures,
 }
 
 

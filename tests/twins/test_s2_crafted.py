@@ -56,7 +56,7 @@ def severe(docs):
     issuer["retries"] = {name: {"share": 0.8, "success": 0.5} for name in issuer["retries"]}
     issuer["check_failed_decline"] = 0.5
     for law in issuer["declines"].values():
-        law.update({code: 6.0 * p for code, p in law.items() if code != "funds"})
+        law.update({code: 8.0 * p for code, p in law.items() if code != "funds"})
     shape["flows"].update(merge=dict.fromkeys(shape["flows"]["merge"], 0.8), max_arrivals=2)
     shape["flows"]["goodwill_credit"] = dict.fromkeys(shape["flows"]["goodwill_credit"], 0.05)
     shape["not_present"].update(keyed=0.15, attempted=0.2, cvv_mismatch=0.3, address_mismatch=0.3)

@@ -66,14 +66,39 @@ def check_arrivals(ctx: Context, tally: Tally, cols: Columns) -> Array:
             (cols["instrument_id"] == 0) & (cols["channel_group"] != rail),
             shown=who,
         )
-        token = cols["instrument_id"]
-        known = (token > 0) & (token <= len(ctx.phones)) & (cols["pinned_instrument_id"] == 0)
-        phone = np.where(known & (cols["terminal_id"] == 0), take(ctx.phones, np.where(known, token - 1, 0)), 0)
-        bad_phone = (phone != 0) & (phone != cols["device_id"])
-        f.rows("REQ_ENTITY_LINKS", "S1 wallet token on its phone", bad_phone, shown=who)
+        check_use(ctx, tally, cols, np.flatnonzero((bad & 32) == 0))
     else:
         f.skip("REQ_ENTITY_LINKS", "S1 devices and addresses", "terminal_id is not published under this profile")
     return ordinals
+
+
+def check_use(ctx: Context, tally: Tally, cols: Columns, at: Array) -> None:
+    """Copies of 6A equal it, and what is used is in use: rows `at`, whose entities exist. Pinned rows are the log's."""
+    f, six = tally.findings, ctx.copied
+    who = {name: cols[name][at] for name in ("merchant_id", "arrival_seq")}
+    ts, device, ip = cols["ts_utc"][at], cols["device_id"][at], cols["ip_id"][at]
+    card, account = cols["instrument_id"][at] - 1, cols["account_id"][at] - 1
+    pinned, own = cols["pinned_instrument_id"][at] > 0, cols["terminal_id"][at] == 0
+    held = card >= 0
+    kind = np.where(held, take(six["instrument_kind"], card), np.int8(-1))
+    known = (ip >= 1) & (ip <= len(six["ip_group"]))
+    for name, wanted in (
+        ("instrument_kind", kind),
+        ("ledger_class", six["ledger_class"][account]),
+        ("ip_group", np.where(known, take(six["ip_group"], np.where(known, ip - 1, -1)), np.int8(-1))),
+    ):
+        f.rows("REQ_ENTITY_LINKS", f"S1 {name} as in 6A", cols[name][at] != wanted, shown=who)
+    free = held & ~pinned
+    waits = take(six["instrument_status"], card) != ctx.code("instrument_status", "ACTIVE")
+    f.rows("REQ_ENTITY_LINKS", "S1 instrument is no spare or successor", free & waits, shown=who)
+    late = (ts < take(six["instrument_from"], card)) | (ts >= take(six["instrument_to"], card))
+    f.rows("REQ_ENTITY_LINKS", "S1 instrument in use", free & late, shown=who)
+    late = (ts < six["device_from"][device - 1]) | (ts >= six["device_to"][device - 1])
+    f.rows("REQ_ENTITY_LINKS", "S1 device in use", own & late, shown=who)
+    phone = take(ctx.phones, card)
+    f.rows("REQ_ENTITY_LINKS", "S1 wallet token on its phone", free & own & (phone != 0) & (phone != device), shown=who)
+    off_till = ~own & ~np.isin(cols["channel_group"][at], ctx.code.many("channel_group", "POS", "ATM"))
+    f.rows("REQ_ENTITY_LINKS", "S1 terminal at tills and cash machines only", off_till, shown=who)
 
 
 def entity_defects(ctx: Context, cols: Table, terminal: Array) -> Array:

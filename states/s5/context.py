@@ -141,6 +141,7 @@ class Context:
     keys: Mapping[str, int]
     links: LinkTables
     phones: Array
+    copied: Mapping[str, Array]
     scales: Array
     upstream: Upstream
     sessions: SessionLaw
@@ -210,6 +211,23 @@ def wallet_phones(tables: Callable[[str, tuple[str, ...]], Columns], token: int)
     phone[phone == np.iinfo(np.int64).max] = -1
     out: Array = np.where(instruments["instrument_kind"] == token, phone[instruments["owner_party_id"]], 0)
     return out
+
+
+def copied_columns(tables: Callable[[str, tuple[str, ...]], Columns]) -> dict[str, Array]:
+    """What S1 copies, or must have kept to, of 6A, by row of the entity: instrument's kind, status and window of use;
+    account's ledger; address's group; device's window of use."""
+    card = tables("s3_instrument_base_6A", ("instrument_kind", "instrument_status", "valid_from", "valid_to"))
+    device = tables("s4_device_base_6A", ("valid_from", "valid_to"))
+    return {
+        "instrument_kind": card["instrument_kind"],
+        "instrument_status": card["instrument_status"],
+        "instrument_from": card["valid_from"],
+        "instrument_to": card["valid_to"],
+        "ledger_class": tables("s2_account_base_6A", ("ledger_class",))["ledger_class"],
+        "ip_group": tables("s4_ip_base_6A", ("ip_group",))["ip_group"],
+        "device_from": device["valid_from"],
+        "device_to": device["valid_to"],
+    }
 
 
 def _runs(owner: Array, member: Array, owners: int) -> tuple[Array, Array]:

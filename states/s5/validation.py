@@ -31,6 +31,7 @@ from fraudloom.states.s5.context import (
     RunFacts,
     RunView,
     SessionLaw,
+    copied_columns,
     identity_keys,
     link_tables,
     scan_upstream,
@@ -183,6 +184,7 @@ def _scenario(
         keys=identity_keys(streams),
         links=base["links"],
         phones=base["phones"],
+        copied=base["copied"],
         scales=base["scales"],
         upstream=upstream,
         sessions=session_law(base["pack"], streams),
@@ -233,6 +235,7 @@ def validate(
     fx = world.tables["fx_rates_3A"]
     scales = np.array([float(10 ** int(d)) for d in fx["decimals"]])
     base: dict[str, Any] = {
+        "copied": copied_columns(lambda name, _: world.tables[name]),
         "root": run_root,
         "contracts": contracts,
         "plan": plan,

@@ -157,3 +157,34 @@ def make_bench(folder: Path, policies: str, arrivals: int = 2500) -> Bench:
         shards,
     )
     return Bench(root, world_root, contracts, pack, spec, journal_of_seal(root, contracts, spec))
+
+
+def add(column: str, amount: int, row: int = 0) -> Callable[[Columns], None]:
+    """Add to one value."""
+
+    def change(cols: Columns) -> None:
+        cols[column][row] += amount
+
+    return change
+
+
+def where(
+    column: str, wanted: Callable[[Columns], np.ndarray], value: Callable[[Columns, int], object]
+) -> Callable[[Columns], None]:
+    """Set a column in the first row that a condition picks."""
+
+    def change(cols: Columns) -> None:
+        rows = np.flatnonzero(wanted(cols))
+        assert len(rows), f"no row to break in {column}"
+        cols[column][rows[0]] = value(cols, int(rows[0]))
+
+    return change
+
+
+def applies(bench: Bench, dataset: str, change: Callable[[Columns], None], part: int) -> bool:
+    """Whether a change can be made to this part (it has the row that the change looks for)."""
+    try:
+        change(bench.rows(dataset, part))
+    except (AssertionError, IndexError):
+        return False
+    return True

@@ -13,7 +13,7 @@ from fraudloom.states.s5.findings import Findings
 from fraudloom.states.s5.tally import Tally
 from fraudloom.states.s5.validation import published_evidence
 from fraudloom.tables import Columns
-from s5.bench import SCENARIO, Bench, failed, make_bench, rules
+from s5.bench import SCENARIO, Bench, add, applies, failed, make_bench, rules, where
 
 pytestmark = pytest.mark.xdist_group("s5_breaks")
 
@@ -38,28 +38,6 @@ def bench(whole: Bench, tmp_path: Path) -> Bench:
     return whole.copy(tmp_path)
 
 
-def add(column: str, amount: int, row: int = 0) -> Callable[[Columns], None]:
-    """Add to one value."""
-
-    def change(cols: Columns) -> None:
-        cols[column][row] += amount
-
-    return change
-
-
-def where(
-    column: str, wanted: Callable[[Columns], np.ndarray], value: Callable[[Columns, int], object]
-) -> Callable[[Columns], None]:
-    """Set a column in the first row that a condition picks."""
-
-    def change(cols: Columns) -> None:
-        rows = np.flatnonzero(wanted(cols))
-        assert len(rows), f"no row to break in {column}"
-        cols[column][rows[0]] = value(cols, int(rows[0]))
-
-    return change
-
-
 def swap_rows(cols: Columns) -> None:
     """Exchange the first two rows."""
     for values in cols.values():
@@ -76,11 +54,6 @@ def drop_first(cols: Columns) -> None:
     """Leave the first row out."""
     for name in cols:
         cols[name] = cols[name][1:]
-
-
-def strange_device(cols: Columns) -> None:
-    """Give the first row the device of the party that is farthest from its own."""
-    cols["device_id"][0] = cols["device_id"][np.argmax(np.abs(cols["party_id"] - cols["party_id"][0]))]
 
 
 def repeat_key(cols: Columns) -> None:
@@ -106,21 +79,6 @@ BREAKS: list[tuple[str, str, str, Callable[[Columns], None]]] = [
     ("REQ_ARRIVAL_COVERAGE", "upstream columns unchanged", S1, add("bucket_index", 1)),
     ("REQ_ARRIVAL_COVERAGE", "every arrival of 5B in S1", S1, drop_last),
     ("REQ_ARRIVAL_COVERAGE", "arrival exists upstream", S1, add("arrival_seq", 1 << 20)),
-    ("REQ_ENTITY_LINKS", "S1 account belongs to party", S1, add("party_id", 1)),
-    ("REQ_ENTITY_LINKS", "S1 instrument belongs to account", S1, add("instrument_id", 7)),
-    ("REQ_ENTITY_LINKS", "S1 device is the party's or the terminal's", S1, strange_device),
-    ("REQ_ENTITY_LINKS", "S1 address is the device's or the terminal's", S1, add("ip_id", 9)),
-    (
-        "REQ_ENTITY_LINKS",
-        "S1 wallet token on its phone",
-        S1,
-        where(
-            "device_id",
-            lambda c: (c["instrument_kind"] == 3) & (c["terminal_id"] == 0),
-            lambda c, i: c["device_id"][i] + 1,
-        ),
-    ),
-    ("REQ_ENTITY_LINKS", "S1 entity exists", S1, add("account_id", 1 << 40)),
     ("REQ_ENTITY_LINKS", "flow carries its arrival's device_id", S2, add("device_id", 1)),
     ("REQ_SESSION_AGGREGATES", "arrival_count", SESSIONS, add("arrival_count", 1)),
     ("REQ_SESSION_AGGREGATES", "gap_max_us", SESSIONS, add("gap_max_us", 5)),
@@ -314,15 +272,6 @@ def test_broken_rows_fail_their_check(
     assert rule in rules(result, check), rules(result, check)
     assert "REQ_CONTENT_DIGESTS" not in failed(result)
     assert result.verdict == "FAIL"
-
-
-def applies(bench: Bench, dataset: str, change: Callable[[Columns], None], part: int) -> bool:
-    """Whether a change can be made to this part (it has the row that the change looks for)."""
-    try:
-        change(bench.rows(dataset, part))
-    except (AssertionError, IndexError):
-        return False
-    return True
 
 
 def test_whole_run_passes(whole: Bench) -> None:

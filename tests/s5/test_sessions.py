@@ -1,4 +1,4 @@
-"""S5 cuts sessions again from published rows, in every mode."""
+"""S5 looks at S1 again: sessions are cut from published rows in every mode; what waits in 6A is not used."""
 
 import shutil
 from dataclasses import replace
@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from fraudloom.states.s5.validation import published_evidence
+from fraudloom.states.world import load_world
+from fraudloom.tables import Columns
 from s5.bench import SCENARIO, Bench, failed, make_bench, rules
 
 S1, POLICY = "s1_arrival_entities_6B", "sessionisation_policy_6B"
@@ -49,3 +51,17 @@ def test_tumbling_windows_pass(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     arrivals = [bench.rows(S1, part) for part in range(bench.spec.parts)]
     tills = sum(int(np.isin(a["channel_group"], (1, 2)).sum()) for a in arrivals)
     assert drawn == (tills if len(kinds) == 1 else 0)
+
+
+def test_spares_and_successors_fail(whole: Bench, tmp_path: Path) -> None:
+    """An arrival that is paid with a card that waits is found, although the card is the account's own."""
+    bench = whole.copy(tmp_path)
+    cards = load_world(bench.world_root, bench.contracts).tables["s3_instrument_base_6A"]
+    waits = np.flatnonzero(cards["instrument_status"] == bench.contracts.code("instrument_status", "SUCCESSOR"))
+
+    def change(c: Columns) -> None:
+        row = np.flatnonzero(np.isin(c["account_id"], cards["account_id"][waits]) & (c["instrument_id"] > 0))[0]
+        c["instrument_id"][row] = waits[cards["account_id"][waits] == c["account_id"][row]][0] + 1
+
+    bench.rewrite(S1, change)
+    assert "S1 instrument is no spare or successor" in rules(bench.validate(), "REQ_ENTITY_LINKS")

@@ -20,7 +20,7 @@ from fraudloom.pool import run_all
 from fraudloom.progress import Task
 from fraudloom.scratch import Arrays, load_arrays, save_arrays
 from fraudloom.shards import Unit
-from fraudloom.tables import Columns, concat
+from fraudloom.tables import Columns
 
 
 def arrays_of(counts: Any) -> Arrays:
@@ -90,7 +90,7 @@ class PassA:
         evidence = plan.decisions.new_evidence()
         census, busy = s3.census_new(sc.plans["S3"]), s2.busy_new(sc.plans["S2"])
         checker = ArrivalChecker(self.start_us, self.end_us, sc.files.paths[unit.file])
-        held: list[Columns] = []
+        held: Columns = {}
         ledger = s1.Ledger(plan, sc.shards)
         with meter.of("S1"):
             for first, batch in sc.files.batches(unit, engine.spec.options.batch_rows):
@@ -103,8 +103,11 @@ class PassA:
                 with meter.of("S3"):
                     s3.census_add(sc.plans["S3"], engine.world, attached, census)
                 if self.scatter:
-                    narrow = {n: attached[n].astype(t, copy=False) for n, t in s1.SCRATCH_COLUMNS}
-                    held.append(narrow | {"_shard": attached["_shard"]})
+                    # Into arrays of the whole unit, in the scratch files' narrow types: no joining of batches later.
+                    kinds = (*s1.SCRATCH_COLUMNS, ("_shard", "int32"))
+                    held = held or {name: np.empty(unit.rows, kind) for name, kind in kinds}
+                    for name, rows in held.items():
+                        rows[first - unit.first : first - unit.first + len(attached[name])] = attached[name]
                 self.task.advance(len(batch["merchant_id"]))
             s1.prove_unit(plan, ledger, unit.rows, evidence, unit.index)
             record: dict[str, Any] = {
@@ -114,11 +117,9 @@ class PassA:
                 "carried": ledger.record(),
             }
             if held:
-                rows = concat(held)
-                held.clear()
-                order, ends = s1.scatter(rows, sc.shards)
-                del rows["_shard"]
-                record |= sc.scratch.write_unit(unit.index, rows, order, ends)
+                order, ends = s1.scatter(held, sc.shards)
+                del held["_shard"]
+                record |= sc.scratch.write_unit(unit.index, s1.arrange(held, order), ends)
             elif self.scatter:
                 record |= {"counts": [0] * sc.shards, "files": {}}
             record["evidence"] = evidence_rows("S1", plan.decisions, evidence, "unit", unit.index)

@@ -87,16 +87,13 @@ class Scratch:
         """Where a finished unit's census arrays are."""
         return self.root / "units" / f"unit-{unit:05d}.{kind}.npz"
 
-    def write_unit(
-        self, unit: int, cols: Columns, order: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]
-    ) -> dict[str, Any]:
+    def write_unit(self, unit: int, cols: Columns, ends: np.ndarray[Any, Any]) -> dict[str, Any]:
         """Write the segments of a unit; return what the record must say about them.
 
-        Rows of shard s are `order[ends[s]:ends[s + 1]]` of `cols` (int64[n], int64[shards + 1]), in that order.
+        Rows of shard s are `ends[s]:ends[s + 1]` of `cols` (contiguous; ends: int64[shards + 1]).
         """
         counts = np.diff(ends)
         files: dict[str, list[int]] = {}
-        arranged = {name: np.ascontiguousarray(v[order]) for name, v in cols.items()}
         for part in range(self.parts):
             run = part_shards(self.shards, part)
             if counts[run.start : run.stop].sum() == 0:
@@ -109,7 +106,7 @@ class Scratch:
                     lo, hi = int(ends[s]), int(ends[s + 1])
                     if lo == hi:
                         continue
-                    for v in arranged.values():
+                    for v in cols.values():
                         raw = v[lo:hi].view(np.uint8).data
                         crc = zlib.crc32(raw, crc)
                         size += len(raw)

@@ -193,20 +193,60 @@ def build_events(f, rule, start, keys, evidence, o):
 
 @allocating_kernel
 def time_order(ts, tie, seq, work, order):
-    """Order rows by (ts, tie, seq): radix passes over the bits that differ, then ties in place.
+    """Order rows by (ts, tie, seq): one counting pass over as many spans of time as rows, then rows in place.
 
-    ts, tie: int64[m]; seq: int32[m]; work: int64[m] scratch; order: int64[m] out.
+    ts, tie: int64[m]; seq: int32[m]; work: int64[m] scratch; order: int64[m] out. Rows that crowd in few spans (more
+    than 64 times the squares of an even spread) go by radix passes over all bits that differ instead.
     """
     m = ts.shape[0]
     if m == 0:
         return
     low, high = ts[0], ts[0]
     for j in range(m):
-        order[j] = j
         low = min(low, ts[j])
         high = max(high, ts[j])
-    span = high - low
-    count = np.zeros(DIGITS, np.int64)
+    spans, shift = 1, 0
+    while spans < m:
+        spans += spans
+    while (high - low) >> shift >= spans:
+        shift += 1
+    count = np.zeros(spans, np.int32)
+    for j in range(m):
+        count[(ts[j] - low) >> shift] += np.int32(1)
+    total, crowd = 0, 0
+    for d in range(spans):
+        c = np.int64(count[d])
+        count[d] = total
+        total += c
+        crowd += c * c
+    if crowd <= 64 * m:
+        for j in range(m):
+            d = (ts[j] - low) >> shift
+            order[count[d]] = j
+            count[d] += np.int32(1)
+    else:
+        radix_times(ts, low, high - low, np.zeros(DIGITS, np.int64), work, order)
+    for j in range(1, m):
+        row = order[j]
+        k = j - 1
+        while k >= 0:
+            other = order[k]
+            if ts[other] < ts[row]:
+                break
+            if ts[other] == ts[row] and (tie[other] < tie[row] or (tie[other] == tie[row] and seq[other] < seq[row])):
+                break
+            order[k + 1] = other
+            k -= 1
+        order[k + 1] = row
+
+
+@helper
+def radix_times(ts, low, span, count, work, order):
+    """Stable order of rows by ts. ts: int64[m], low .. low + span; count: int64[DIGITS], work: int64[m] scratch;
+    order: int64[m] out."""
+    m = ts.shape[0]
+    for j in range(m):
+        order[j] = j
     shift = 0
     source, target = order, work
     passes = 0
@@ -229,13 +269,3 @@ def time_order(ts, tie, seq, work, order):
     if passes % 2 == 1:
         for j in range(m):
             order[j] = work[j]
-    for j in range(1, m):
-        row = order[j]
-        k = j - 1
-        while k >= 0 and ts[order[k]] == ts[row]:
-            other = order[k]
-            if tie[other] < tie[row] or (tie[other] == tie[row] and seq[other] < seq[row]):
-                break
-            order[k + 1] = other
-            k -= 1
-        order[k + 1] = row

@@ -28,6 +28,17 @@ def scatter_order(shard, order, ptr):
 
 
 @kernel
+def take_rows(values, rows, out):
+    """out[k] = values[rows[k]], widened to the type of `out`.
+
+    values: integers, floats or bool; rows: int64[n], in range; out: of the same or a wider type, n long.
+    """
+    for k in range(rows.shape[0]):
+        # Unsigned: a row that cannot be negative is not looked at twice.
+        out[k] = values[np.uint64(rows[k])]
+
+
+@kernel
 def mix_columns(values, factor, state):
     """state[i] += values[i] * factor, modulo 2^64: one column of a row checksum.
 

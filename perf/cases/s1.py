@@ -288,12 +288,18 @@ def _index(rows: int, seed: int) -> tuple[Any, ...]:
     return columns, _ptr(counts), order.astype(np.int64), IndexOut(*(np.zeros(n, t) for t in dtypes))
 
 
+def _take(rows: int, seed: int) -> tuple[Any, ...]:
+    rng = _rng(seed)
+    return rng.integers(-(2**31), 2**31, rows).astype(np.int32), rng.permutation(rows), np.empty(rows, np.int64)
+
+
 CASES = (
     Case("attach_party", _party, (5, 6)),
     Case("attach_holding", _holding, (5, 6), returns=True),
     Case("attach_device", _device, (6, 7), returns=True),
     Case("hold_links", _links, (4,), rows=5_000_000),
     Case("scatter_order", _scatter, (1, 2), rows=5_000_000),
+    Case("take_rows", _take, (2,), rows=5_000_000),
     Case("mix_columns", _mix, (2,), rows=5_000_000),
     Case("sum_mixed", _sums, (2,), rows=5_000_000),
     Case("cut_sessions", _cut, (4, 6), returns=True),

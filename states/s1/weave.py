@@ -15,6 +15,7 @@ from fraudloom.kernels.scatter import scatter_order
 from fraudloom.kernels.world_rows import radix_order
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s1.plan import KEY_KINDS, S1Plan
+from fraudloom.states.taken import taken
 from fraudloom.states.world.view import World
 from fraudloom.tables import Columns
 
@@ -64,6 +65,11 @@ def scatter(attached: Columns, n_shards: int) -> tuple[Ints, Ints]:
     ptr = np.empty(n_shards + 1, dtype=np.int64)
     scatter_order(attached["_shard"], order, ptr)
     return order, ptr
+
+
+def arrange(rows: Columns, order: Ints) -> Columns:
+    """Columns of a unit with its rows in the given order."""
+    return {name: taken(values, order) for name, values in rows.items()}
 
 
 def _no_candidate(arrivals: Columns, row: int, step: str) -> DataError:
@@ -164,8 +170,8 @@ def _widen(plan: S1Plan, arrivals: Columns, order: Ints) -> Columns:
     out: Columns = {}
     for column in plan.contracts.dataset("s1_arrival_entities_6B").columns:
         if column.name in arrivals:
-            out[column.name] = arrivals[column.name][order].astype(column.memory_dtype, copy=False)
-    out["_ordinal"] = arrivals["_ordinal"][order].astype(np.int64, copy=False)
+            out[column.name] = taken(arrivals[column.name], order, column.memory_dtype)
+    out["_ordinal"] = taken(arrivals["_ordinal"], order)
     if "ip_group" not in out:
         _derive(plan, out)
     return out

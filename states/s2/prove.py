@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from fraudloom.errors import InternalError
 from fraudloom.kernels import payment_codes as pc
+from fraudloom.kernels import proofs as kp
 from fraudloom.kernels.idmap import encode_ids
 from fraudloom.states.s2.checks import PROOFS
 from fraudloom.states.s2.frame import EVENTS, FLOWS, LINKS, S2Frame, derive, time_rows
 from fraudloom.states.s2.plan import S2Plan
-from fraudloom.states.s2.tables import Array
+from fraudloom.states.s2.tables import Array, own
 from fraudloom.tables import Columns
 
 ENTITIES = ("party_id", "account_id", "instrument_id", "device_id", "ip_id", "terminal_id", "channel_group")
@@ -21,6 +23,18 @@ SETTLEMENT = (
     *("clear_ts_utc", "refund_ts_utc", "reversal_ts_utc"),
     *("cleared_minor", "refunded_minor", "reversed_minor"),
 )
+#: Columns that the proof in one pass reads, by field of `kernels.proofs.FlowRows` and `EventRows`.
+_PROVEN_FLOW = {
+    **{"ident": "flow_id", "ts": "ts_utc", "sent": "auth_sent_utc", "response_ts": "response_ts_utc"},
+    **{"clear_ts": "clear_ts_utc", "refund_ts": "refund_ts_utc", "reversal_ts": "reversal_ts_utc"},
+    **{"minor": "amount_minor", "cleared": "cleared_minor", "refunded": "refunded_minor", "reversed": "reversed_minor"},
+    **{"flow_type": "flow_type", "response": "response_code", "first": "first_response_code"},
+    **{"attempts": "attempts", "currency": "currency"},
+}
+_PROVEN_EVENT = {
+    **{"flow": "_flow_row", "ident": "flow_id", "seq": "event_seq", "kind": "event_type", "ts": "ts_utc"},
+    **{"minor": "amount_minor", "amount": "amount", "code": "response_code"},
+}
 
 
 def _schema(plan: S2Plan, frame: S2Frame) -> None:
@@ -33,11 +47,15 @@ def _schema(plan: S2Plan, frame: S2Frame) -> None:
         PROOFS.schema(what, plan.contracts, dataset_id, columns)
 
 
-def _order(flows: Columns, events: Columns) -> None:
+def _order(flows: Columns) -> None:
     """Rows stand in the contract's order."""
     ts, ids = flows["ts_utc"], flows["flow_id"]
     ok = (ts[1:] > ts[:-1]) | ((ts[1:] == ts[:-1]) & (ids[1:] > ids[:-1]))
     PROOFS.rows("flows are not in (ts_utc, flow_id) order", ok, flows, np.arange(1, len(ts)))
+
+
+def _order_events(events: Columns) -> None:
+    """Rows stand in the contract's order."""
     ts, ids, seq = events["ts_utc"], events["flow_id"], events["event_seq"]
     tie = (ids[1:] > ids[:-1]) | ((ids[1:] == ids[:-1]) & (seq[1:] > seq[:-1]))
     ok = (ts[1:] > ts[:-1]) | ((ts[1:] == ts[:-1]) & tie)
@@ -85,6 +103,22 @@ def _answers(flows: Columns, kind: Array, flow: Array, code: Array, credit: Arra
     for name, found in (("response_code", last), ("first_response_code", first)):
         ok = credit | (flows[name] == found)
         PROOFS.rows("a response code is not its answer's", ok, flows, note=f"{name}: ")
+
+
+def _events_hold(plan: S2Plan, flows: Columns, events: Columns) -> bool:
+    """Whether order, `prove_events`, amounts and horizon hold for all events, in one pass; False without settlement.
+
+    It says at least what those checks say, in a tenth of their time; they run when it does not hold, to tell what is
+    broken and where.
+    """
+    if not plan.settlement:
+        return False
+    f = kp.FlowRows(**{field: own(flows[name]) for field, name in _PROVEN_FLOW.items()})
+    e = kp.EventRows(**{field: own(events[name]) for field, name in _PROVEN_EVENT.items()})
+    folds = np.zeros((len(f.ident), kp.FOLDS), np.int64)
+    if kp.fold_proven(e, f, plan.currency.minor, plan.horizon_end, folds) >= 0:
+        return False
+    return bool(kp.check_folds(folds, f, np.zeros(1, np.int64)) < 0)
 
 
 def prove_events(flows: Columns, events: Columns, settlement: bool) -> None:
@@ -143,17 +177,22 @@ def prove_events(flows: Columns, events: Columns, settlement: bool) -> None:
     PROOFS.rows("attempts are not the requests made", tries == flows["attempts"], flows)
 
 
-def _amounts(plan: S2Plan, flows: Columns, events: Columns) -> None:
+def _amounts(plan: S2Plan, flows: Columns) -> None:
     """Invariant 4: amounts are positive, and the same in minor, major and reference units."""
     minor, currency = flows["amount_minor"], flows["currency"]
     scale = plan.currency.minor[currency]
     PROOFS.rows("an amount is not positive", minor > 0, flows)
     PROOFS.rows("amount is not amount_minor in major units", flows["amount"] == minor / scale, flows)
-    ok = events["amount"] == events["amount_minor"] / scale[events["_flow_row"]]
-    PROOFS.rows("an event's amount is not its amount_minor in major units", ok, events)
     ref = np.maximum(1, np.rint(minor * plan.currency.ref_scale[currency])).astype(np.int64)
     ok = flows["amount_ref_minor"] == ref
     PROOFS.rows("amount_ref_minor is not the amount in reference currency", ok, flows)
+
+
+def _event_amounts(plan: S2Plan, flows: Columns, events: Columns) -> None:
+    """Invariant 4: amounts of events are the same in minor and major units."""
+    scale = plan.currency.minor[flows["currency"]]
+    ok = events["amount"] == events["amount_minor"] / scale[events["_flow_row"]]
+    PROOFS.rows("an event's amount is not its amount_minor in major units", ok, events)
 
 
 def _carried(arrivals: Columns, flows: Columns, first: Array, row: Array) -> None:
@@ -221,10 +260,14 @@ def _routing(plan: S2Plan, flows: Columns) -> None:
         PROOFS.rows("a routing column does not follow from the flow's ids", ok, flows, note=f"{name}: ")
 
 
-def _horizon(plan: S2Plan, flows: Columns, events: Columns) -> None:
-    """Invariant 7: flows begin within the horizon, and everything ends within the settlement horizon."""
+def _horizon(plan: S2Plan, flows: Columns) -> None:
+    """Invariant 7: flows begin within the horizon."""
     ok = (flows["ts_utc"] >= plan.world.start_us) & (flows["ts_utc"] < plan.world.end_us)
     PROOFS.rows("a flow begins outside the horizon", ok, flows)
+
+
+def _event_horizon(plan: S2Plan, events: Columns) -> None:
+    """Invariant 7: everything ends within the settlement horizon."""
     PROOFS.rows("an event lies beyond the settlement horizon", events["ts_utc"] < plan.horizon_end, events)
 
 
@@ -255,9 +298,18 @@ def prove(plan: S2Plan, world: Any, arrivals: Columns, sessions: Columns, frame:
     ids = np.empty(len(flows["flow_id"]), np.int64)
     encode_ids(plan.id_key, flows["_ordinal"], ids)
     PROOFS.rows("a flow_id is not its ordinal's", ids == flows["flow_id"], flows)
-    _order(flows, events)
-    prove_events(flows, events, plan.settlement)
-    _amounts(plan, flows, events)
+    _order(flows)
+    told = not _events_hold(plan, flows, events)
+    if told:
+        _order_events(events)
+        prove_events(flows, events, plan.settlement)
+    _amounts(plan, flows)
+    if told:
+        _event_amounts(plan, flows, events)
     _links(arrivals, sessions, frame)
     _routing(plan, flows)
-    _horizon(plan, flows, events)
+    _horizon(plan, flows)
+    if told:
+        _event_horizon(plan, events)
+    if told and plan.settlement:
+        raise InternalError("S2", "S2_PROOF_INVALID", what="the proof in one pass refuses events that hold one by one")

@@ -12,6 +12,7 @@ from fraudloom.kernels.payment_codes import CARD_CREDIT, RC_00
 from fraudloom.states.decisions import EvidenceArray
 from fraudloom.states.s2.plan import S2Plan
 from fraudloom.states.s2.tables import Array, own, own_columns
+from fraudloom.states.taken import taken
 from fraudloom.tables import Columns
 
 _AUTH = {
@@ -94,18 +95,17 @@ def build_events(plan: S2Plan, flows: Columns, evidence: EvidenceArray) -> Colum
     else:
         ke.build_auth_events(f, start, e)
     order, work = np.empty((2, m), np.int64)
-    ids = flows["flow_id"][e.flow]
+    ids = taken(flows["flow_id"], e.flow)
     ke.time_order(e.ts, ids, e.seq, work, order)
-    flow = e.flow[order]
-    minor = e.amount[order]
+    flow, minor = taken(e.flow, order), taken(e.amount, order)
     return {
-        "flow_id": ids[order],
-        "event_seq": e.seq[order],
-        "event_type": e.kind[order],
-        "ts_utc": e.ts[order],
-        "amount": minor / plan.currency.minor[flows["currency"][flow]],
+        "flow_id": taken(ids, order),
+        "event_seq": taken(e.seq, order),
+        "event_type": taken(e.kind, order),
+        "ts_utc": taken(e.ts, order),
+        "amount": minor / taken(plan.currency.minor[flows["currency"]], flow),
         "amount_minor": minor,
-        "response_code": e.code[order],
-        "attempt": e.attempt[order],
+        "response_code": taken(e.code, order),
+        "attempt": taken(e.attempt, order),
         "_flow_row": flow,
     }

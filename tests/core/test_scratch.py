@@ -26,7 +26,7 @@ def write(scratch: Scratch, unit: int, cols: Columns) -> dict[str, object]:
     order = np.argsort(shard, kind="stable")
     ends = np.searchsorted(shard[order], np.arange(scratch.shards + 1))
     empty = {"first": None, "last": None, "evidence": [], "carried": ["0"]}
-    record = {**empty, **scratch.write_unit(unit, cols, order, ends)}
+    record = {**empty, **scratch.write_unit(unit, {k: v[order] for k, v in cols.items()}, ends)}
     for kind in ("census", "busy"):
         save_arrays(scratch.arrays_path(unit, kind), {"x": np.zeros(3)})
     scratch.finish_unit(unit, record)

@@ -25,3 +25,9 @@ def sum_mixed(state, shard, sums):
     for s in range(len(sums)):
         own = sum(mix64(state[i]) for i in range(len(state)) if int(shard[i]) == s)
         sums[s] = (int(sums[s]) + own) & MASK
+
+
+def take_rows(values, rows, out):
+    """Rows one after the other."""
+    for k, row in enumerate(rows):
+        out[k] = values[int(row)]

@@ -127,6 +127,7 @@ def s1() -> Any:
         compile_plan=lambda pack, world, streams, contracts: Plan("S1", contracts, world.shards, streams),
         attach=attach,
         scatter=scatter,
+        arrange=lambda rows, order: {name: values[order] for name, values in rows.items()},
         sessionise=sessionise,
         prove=lambda plan, world, arrivals, sessions: fail_if_asked(plan),
         Ledger=Ledger,

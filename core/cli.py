@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from fraudloom.cli_calibrate import calibrate_command
 from fraudloom.cli_common import Settings, guarded
 from fraudloom.cli_data import contracts_app, policies_app
 from fraudloom.cli_perf import perf_app
@@ -35,9 +36,10 @@ app = typer.Typer(
 )
 app.add_typer(world_app, name="world", help="Build, import, verify and show sealed upstream worlds.")
 app.add_typer(contracts_app, name="contracts", help="Check and show the contracts.")
-app.add_typer(policies_app, name="policies", help="Check and show policy packs.")
+app.add_typer(policies_app, name="policies", help="Check, show and calibrate policy packs.")
 app.add_typer(runs_app, name="runs", help="List and show runs.")
 app.add_typer(perf_app, name="perf", help="Measure.")
+policies_app.command("calibrate", epilog=EPILOG)(calibrate_command)
 app.command("run", epilog=EPILOG)(run_command)
 app.command("score", epilog=EPILOG)(score_command)
 

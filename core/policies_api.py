@@ -20,7 +20,11 @@ from fraudloom.contracts_api import Contracts, packaged_root
 from fraudloom.errors import PolicyError
 
 MAX_BYTES = 1 << 20
-VALIDATION_POLICIES = ("segment_validation_policy_6B", "realism_gates_6B", "run_figures_6B")
+#: Policies that no content depends on: how runs are judged, and what frozen numbers were solved for.
+VALIDATION_POLICIES = (
+    *("segment_validation_policy_6B", "realism_gates_6B", "run_figures_6B"),
+    "issuer_calibration_6B",
+)
 
 
 _FAST = hasattr(yaml, "CSafeLoader")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fraudloom.policies_api import Pack
 
 #: Forced up by a golden test whenever published content changes without a change of policy or contract.
-SPEC = 9
+SPEC = 10
 SPEC_VERSION_6B = "1.0.0"
 STATES = ("S0", "S1", "S2", "S3", "S4", "S5")
 #: The states that weave rows, shard by shard.

@@ -90,10 +90,10 @@ class HistoryRule(NamedTuple):
 class DecideRule(NamedTuple):
     """coef float64[4, features]; thresholds int64[4, 4] alert, decline, again, block; step float64[5, 6] by channel
     (intercept, large, risk, exempt, regulated, new payee); shares and laws as in issuer_policy_6B; funds, soft
-    float64[6]; hazard_cum float64[6, k] with code int8[6, k]; reissue float64[2, 4] median, sigma, lo, hi in
-    microseconds (card, virtual); latency float64[issuers, 5]: median ms, then CDF at lo, at the timer, at lo, at
-    the cash timer; outages: start int64 [issuers + 1] into outage int64[m, 3] (from, to, end of the trouble after
-    it)."""
+    float64[6]; hazard_cum float64[6, k] with code int8[6, k]; hold float64[2, 4] median, sigma, lo, hi in
+    microseconds of score blocks (card, virtual); latency float64[issuers, 5]: median ms, then CDF at lo, at the
+    timer, at lo, at the cash timer; outages: start int64 [issuers + 1] into outage int64[m, 3] (from, to, end of the
+    trouble after it)."""
 
     coef: np.ndarray
     thresholds: np.ndarray
@@ -112,7 +112,7 @@ class DecideRule(NamedTuple):
     hazard_cum: np.ndarray
     hazard_code: np.ndarray
     check_failed: float
-    reissue: np.ndarray
+    hold: np.ndarray
     lost_share: float
     latency: np.ndarray
     latency_sigma: float
@@ -175,7 +175,7 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
     coef, thresholds, step_law, retry_share = rule.coef, rule.thresholds, rule.step, rule.retry_share
     retry_success = rule.retry_success
     short_p, soft_p, hazard_cum, hazard_code = rule.funds, rule.soft, rule.hazard_cum, rule.hazard_code
-    reissue = rule.reissue
+    hold = rule.hold
     latencies, timers, outage_start, outages = rule.latency, rule.timer_ms, rule.outage_start, rule.outage
     begins, ends, held_kind, held_lo, held_hi = blocks.begin, blocks.end, blocks.kind, blocks.lo, blocks.hi
     o_score, o_decision, o_first, o_response, o_responder = o.score, o.decision, o.first, o.response, o.responder
@@ -215,7 +215,7 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
             if o_trace[i] & pc.T_BLOCKS:
                 u_block = uniform(keys[D_ISSUER], base + 9)
                 card_i[card, CI_UNTIL] = kr.block_until(
-                    ts, u_block, reissue[law, 0], reissue[law, 1], reissue[law, 2], reissue[law, 3]
+                    ts, u_block, hold[law, 0], hold[law, 1], hold[law, 2], hold[law, 3]
                 )
         else:
             u_noise = draw(keys, D_ISSUER, base, evidence)
@@ -296,7 +296,7 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
                     block = pc.BLOCK_SCORE
                     trace |= pc.T_BLOCKS
                     card_i[card, CI_UNTIL] = kr.block_until(
-                        ts, u_block, reissue[law, 0], reissue[law, 1], reissue[law, 2], reissue[law, 3]
+                        ts, u_block, hold[law, 0], hold[law, 1], hold[law, 2], hold[law, 3]
                     )
             else:
                 if ready or channel == pc.BANK_RAIL:
@@ -333,6 +333,7 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
                     trace |= pc.T_STAND_IN
                     if v >= (rule.approve if ref <= rule.floor_ref else rule.outside):
                         response = pc.RC_91
+                        responder = pc.BY_NETWORK
                 elif u_funds < chance:
                     response = pc.RC_51
                 else:
@@ -370,7 +371,7 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
                         trace |= pc.T_RETRY
                         if u_second < retry_success[k]:
                             response = pc.RC_00
-                            if responder == pc.BY_STAND_IN:
+                            if trace & pc.T_STAND_IN:
                                 latency = half_even(latencies[issuer, 0])
                             responder = pc.BY_ISSUER
             approved = response == pc.RC_00
@@ -392,6 +393,9 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
             o_payment[i], o_trace[i] = kr.payment_of(channel, approved, alerted), trace
         # What later flows will remember.
         approved = response == pc.RC_00
+        # What a block answers is no news about the card: it would begin the next block.
+        if o_block[i] != pc.BLOCK_NONE and response != pc.RC_59:
+            attempts = np.int64(0)
         card_f[card, CF_HOUR] = hour + attempts
         card_f[card, CF_DAY] = day + (ref if approved else 0)
         card_f[card, CF_DECLINES] = declines + (attempts - (1 if approved else 0))

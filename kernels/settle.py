@@ -122,14 +122,15 @@ class SettleColumns(NamedTuple):
 
 
 class SettleRule(NamedTuple):
-    """reversal, refund float64[5] by channel (BANK_RAIL in reversal: returned); full, partial, late, fuel float64; tip
-    float64[2] (elsewhere, tipping countries); style int8 and tips bool by merchant - 1; tipping bool[countries];
-    laws as in AuthTimes; cutoff_us, batch_us, jitter_us int64; lag_cum float64[4]; late_days, second_days int64[2];
-    bounds float64[3, 2]: tip, fuel, refund shares; first_day int64; day_slot int32[countries, days]: business days
-    before a day; business int32[countries, slots]: the day of each."""
+    """reversal, refund float64[5] by channel (BANK_RAIL in reversal: returned); recalled (share of those), full,
+    partial, late, fuel float64; tip float64[2] (elsewhere, tipping countries); style int8 and tips bool by merchant -
+    1; tipping bool[countries]; laws as in AuthTimes; cutoff_us, batch_us, jitter_us int64; lag_cum float64[4];
+    late_days, second_days int64[2]; bounds float64[3, 2]: tip, fuel, refund shares; first_day int64; day_slot
+    int32[countries, days]: business days before a day; business int32[countries, slots]: the day of each."""
 
     reversal: np.ndarray
     refund: np.ndarray
+    recalled: float
     full: float
     partial: float
     late: float
@@ -212,7 +213,7 @@ def settle_flows(rows, c, rule, currencies, amounts, keys, evidence, o):
         trace[i] = bits
         if outcome[i] == pc.AUTH_REVERSED:
             outcome[i] = pc.CASH_DISPENSED if channel == pc.ATM else pc.AUTH_SETTLED
-        elif outcome[i] == pc.TRANSFER_RETURNED:
+        elif outcome[i] in (pc.TRANSFER_RETURNED, pc.TRANSFER_RECALLED):
             outcome[i] = pc.TRANSFER_COMPLETED
             payment[i] = pc.PAY_ACCEPTED
         amount = amounts_due[i]
@@ -234,6 +235,9 @@ def settle_flows(rows, c, rule, currencies, amounts, keys, evidence, o):
                 turned[i] = amount
                 outcome[i] = pc.TRANSFER_RETURNED
                 payment[i] = pc.PAY_RETURNED
+                if u_back < p_back[channel] * rule.recalled:
+                    outcome[i] = pc.TRANSFER_RECALLED
+                    payment[i] = pc.PAY_RECALLED
             continue
         if not pins[i] and u_back < p_back[channel]:
             k = L_REVERSAL

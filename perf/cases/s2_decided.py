@@ -240,6 +240,7 @@ def _settle(rows: int, seed: int) -> tuple[Any, ...]:
     rule = SettleRule(
         np.array([0.1, 0.1, 0.2, 0.3, 0.1]),
         np.array([0.5, 0.3, 0.0, 0.0, 0.5]),
+        0.4,
         0.5,
         0.3,
         0.2,

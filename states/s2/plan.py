@@ -20,7 +20,7 @@ from fraudloom.policies_api import Pack
 from fraudloom.rng import Streams
 from fraudloom.states.behaviour import Behaviour, behaviour
 from fraudloom.states.decisions import Decisions
-from fraudloom.states.s2.plan_issuer import decide_rule, history_rule, usual_census
+from fraudloom.states.s2.plan_issuer import block_laws, decide_rule, history_rule, usual_census
 from fraudloom.states.s2.tables import Array, WorldTables, world_tables
 
 Doc = Mapping[str, Any]
@@ -58,6 +58,7 @@ class S2Plan:
     history: HistoryRule
     decide: DecideRule
     initial_spend: float
+    reissue: Array
     risky: Array
     merchant_slot: Array
     ip_slot: Array
@@ -278,6 +279,7 @@ def _settle(
     return SettleRule(
         reversal=reversal,
         refund=labels(contracts, "channel_group", branch["refund"] if b.refunds else {}),
+        recalled=float(branch["recalled"]),
         full=float(branch["refund_full"]),
         partial=float(branch["partial_clearing"]) if b.partial_clearing else 0.0,
         late=float(branch["late"]),
@@ -364,6 +366,7 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts)
         history=history_rule(issuer),
         decide=decide_rule(issuer, timing, contracts, streams, w),
         initial_spend=float(issuer["history"]["initial_spend"]),
+        reissue=block_laws(issuer)[1:],
         risky=members(contracts, "demand_class", issuer["risk"]["risky_classes"])[w.merchants["demand_class"]],
         merchant_slot=merchant_slot,
         ip_slot=ip_slot,

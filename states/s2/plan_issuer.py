@@ -56,9 +56,10 @@ def _step(doc: Doc, contracts: Contracts) -> Array:
     return table
 
 
-def _reissue(doc: Doc) -> Array:
+def block_laws(doc: Doc) -> Array:
+    """Truncated lognormals in microseconds, float64[3, 4]: score blocks of cards, new cards by post, virtual ones."""
     b = doc["blocks"]
-    rows = ((b["reissue_days"], 8.64e10), (b["reissue_virtual_min"], 6e7))
+    rows = ((b["hold_h"], 3.6e9), (b["reissue_days"], 8.64e10), (b["reissue_virtual_min"], 6e7))
     return np.array(
         [[law["median"] * unit, law["sigma"], law["lo"] * unit, law["hi"] * unit] for law, unit in rows], np.float64
     )
@@ -125,7 +126,7 @@ def decide_rule(doc: Doc, timing: Doc, contracts: Contracts, streams: Streams, w
         hazard_cum=np.cumsum(hazards, axis=1),
         hazard_code=np.tile(codes, (len(GROUPS), 1)),
         check_failed=float(doc["check_failed_decline"]),
-        reissue=_reissue(doc),
+        hold=block_laws(doc)[[0, 2]],
         lost_share=float(doc["blocks"]["lost_share"]),
         latency=_latency(timing, streams, len(w.issuer_country)),
         latency_sigma=float(timing["issuer"]["latency_ms"]["sigma"]),

@@ -110,7 +110,7 @@ def _report(
     virtual = instrument_kinds(p2, instrument) == pc.CARD_VIRTUAL
     asked = kc.ReportRows(kind, first, flows["ts_utc"][rows], incident, flows["_ordinal"][rows], virtual)
     horizon = p2.plan.end_us + SETTLEMENT_US
-    numbers: list[Any] = [*laws.reports, laws.probability, laws.prompt_share, horizon, p2.plan.s2.decide.reissue]
+    numbers: list[Any] = [*laws.reports, laws.probability, laws.prompt_share, horizon, p2.plan.s2.reissue]
     reports = kc.Reports(*numbers)
     out = kc.Reported(*(np.empty(n, np.int64) for _ in range(3)))
     kc.report_times(asked, reports, kc.Streams(p2.plan.decisions.keys, evidence), out)

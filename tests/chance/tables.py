@@ -41,7 +41,7 @@ def column(values: pa.ChunkedArray) -> Array:
 
 @dataclass(frozen=True)
 class Sample:
-    """A run of S1 and S2 by the default pack. seed: of the world and of the run."""
+    """A run of S1 to S3 by the default pack. seed: of the world and of the run."""
 
     seed: int
     world_root: Path
@@ -90,8 +90,8 @@ class Sample:
 
 
 def weave(folder: Path, seed: int, arrivals: int) -> Sample:
-    """Build a world and run it to S2."""
+    """Build a world and run it to S3."""
     world = folder / f"world-{seed}"
     build_world(WorldSpec(arrivals=arrivals, seed=seed), world, workers=1)
-    options = RunOptions(world=world, seed=seed, runs_root=folder / f"runs-{seed}", last="S2", quiet=True, workers=1)
+    options = RunOptions(world=world, seed=seed, runs_root=folder / f"runs-{seed}", last="S3", quiet=True, workers=1)
     return Sample(seed, world, Path(run_world(options).values["run_root"]))

@@ -27,7 +27,8 @@ from keys.weave import READ_BY, READ_UNTIL, Weaver
 NEAR_ARRIVALS, FAR_ARRIVALS, TOWN_ARRIVALS = 6_000, 40_000, 2_000
 WORLD, VALIDATION = "world_policy", "segment_validation_policy_6B"
 GATES, FIGURES = "realism_gates_6B", "run_figures_6B"
-DOCUMENTS = (*READ_BY, VALIDATION, GATES, FIGURES, WORLD)
+CALIBRATION = "issuer_calibration_6B"
+DOCUMENTS = (*READ_BY, VALIDATION, GATES, FIGURES, CALIBRATION, WORLD)
 NUMBERS, CHOICES = (NUMBER, SWITCH), (CHOICE, MEMBER)
 #: Where a key is read although moving it makes the pack inconsistent.
 REFUSED = "(refused: the pack would not fit together)"
@@ -112,7 +113,7 @@ class Bench:
 
     def ways(self, leaf: Leaf) -> Iterator[Callable[[Any], str | None]]:
         """Functions from a changed document to the first dataset that it changes, quickest first."""
-        if leaf.doc_id in (VALIDATION, GATES, FIGURES):
+        if leaf.doc_id in (VALIDATION, GATES, FIGURES, CALIBRATION):
             return
         if leaf.doc_id == WORLD:
             section = str(leaf.path[0])

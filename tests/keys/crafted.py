@@ -17,17 +17,19 @@ import numpy as np
 import yaml
 from s5.bench import failed
 
+from fraudloom.calibration import TARGETS, calibrate, near_enough
 from fraudloom.errors import DataError, PolicyError, SealError
 from fraudloom.kernels import campaigns as kc
 from fraudloom.kernels import sessions as ks
 from fraudloom.kernels.claims import fraud_right
+from fraudloom.kernels.issuer_risk import block_until
 from fraudloom.kernels.truth import match_truth_rules
 from fraudloom.policies_api import Pack
 from fraudloom.states import s1, s3
 from fraudloom.states.behaviour import POLICY, behaviour
 from fraudloom.states.s1.plan import S1Plan, cut_rule, restrict
 from fraudloom.states.s1.weave import cut
-from fraudloom.states.s2.plan_issuer import _reissue
+from fraudloom.states.s2.plan_issuer import block_laws
 from fraudloom.states.s4.plan import claim_rules, truth_table
 from fraudloom.states.world import WorldSpec, build_world, import_world
 from fraudloom.states.world.arrivals import plan_buckets
@@ -49,11 +51,35 @@ def reissued(pack: Pack, bench: Any) -> Result:
     k = np.arange(N, dtype=np.int64)
     rows = kc.ReportRows(np.zeros(N, np.int8), k * 0, k * 0, k, k, k % 2 == 1)
     laws = (1e9, 1.0, 1e9, 1.0, 1e12, 1e9, 1.0, 1e12)
-    reports = kc.Reports(*laws, np.ones(1), np.ones(1), 1 << 60, _reissue(pack.doc("issuer_policy_6B")))
+    reports = kc.Reports(*laws, np.ones(1), np.ones(1), 1 << 60, block_laws(pack.doc("issuer_policy_6B"))[1:])
     streams = kc.Streams(np.arange(1, 13, dtype=np.uint64), np.zeros((12, 2), np.uint64))
     out = kc.Reported(*(np.zeros(N, np.int64) for _ in range(3)))
     kc.report_times(rows, reports, streams, out)
     return (out.renewed - out.heard).tolist()
+
+
+def held(pack: Pack, bench: Any) -> Result:
+    """`block_until`: when score blocks of cards end."""
+    del bench
+    law = block_laws(pack.doc("issuer_policy_6B"))[0]
+    return [int(block_until(0, (k + 0.5) / N, *law)) for k in range(N)]
+
+
+def solved(doc: Mapping[str, Any], bench: Any) -> Result:
+    """`calibrate`: numbers solved on a pilot of a hundredth of the arrivals, for targets that it can show."""
+    pilot = {**doc["pilot"], "arrivals": doc["pilot"]["arrivals"] // 100}
+
+    def larger(node: Any) -> Any:
+        return {k: larger(v) for k, v in node.items()} if isinstance(node, Mapping) else min(0.25, 80.0 * node)
+
+    wanted = {**doc, "pilot": pilot, **{k: larger(doc[k]) for k in ("thresholds", "funds")}}
+    pack = replace(bench.pack, docs={**bench.pack.docs, TARGETS: wanted})
+    with tempfile.TemporaryDirectory() as name:
+        found = calibrate(pack, bench.contracts, Path(name))
+    limits = doc["tolerance"]
+    points = sum(near_enough("thresholds.", 500 + k, 500, limits) for k in range(200))
+    shares = sum(near_enough("declines.", 1.0 + k / 1000.0, 1.0, limits) for k in range(1000))
+    return [(n.solved, n.target) for n in found.numbers], points, shares
 
 
 def midnight(pack: Pack, bench: Any) -> Result:
@@ -224,6 +250,8 @@ CRAFTED: dict[str, Callable[[Any, Any], Result]] = {
     "behaviour_config_6B:degrade.cap_hit": capped,
     "behaviour_config_6B:degrade.optional_missing": poorer,
     "issuer_policy_6B:blocks.reissue_*": reissued,
+    "issuer_policy_6B:blocks.hold_*": held,
+    "issuer_calibration_6B:*": solved,
     "sessionisation_policy_6B:*.break_on_local_day": midnight,
     "sessionisation_policy_6B:*.max_sessions_per_day": crowded_key,
     "truth_labelling_policy_6B:*": truths,

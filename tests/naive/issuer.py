@@ -37,6 +37,7 @@ from naive.payment_codes import (
     LOW_VALUE,
     MASTERCARD,
     MIT,
+    NETWORK,
     NO_MATCH,
     OUT_OF_SCOPE,
     PASSED,
@@ -163,11 +164,13 @@ class Memory:
         hours = max(0.1, (self.ts - self.place_ts) / 3.6e9)
         return min(1.0, max(0.0, (km / hours - law.slow_kmh) / (law.fast_kmh - law.slow_kmh)))
 
-    def add(self, response, attempts, until):
+    def add(self, response, attempts, until, blocked):
         """Into the history."""
         h, i = self.h, self.i
         good = response == RC["00"]
         kept, marks = h.card_f[self.card], h.card_i[self.card]
+        if blocked and response != RC["59"]:
+            attempts = 0
         kept[HOURLY] = self.hour + attempts
         kept[DAILY] = self.day + (self.ref if good else 0)
         kept[DECLINES] = self.declines + (attempts - (1 if good else 0))
@@ -216,7 +219,7 @@ def outage_state(law, issuer, ts):
 def block_until(r, i, law, u9):
     """End of a block that the flow begins."""
     virtual = r.kind[i] in (CARD_VIRTUAL, WALLET_TOKEN)
-    return r.ts[i] + round(lognormal_truncated(u9, *law.reissue[1 if virtual else 0]))
+    return r.ts[i] + round(lognormal_truncated(u9, *law.hold[1 if virtual else 0]))
 
 
 class Decision:
@@ -326,7 +329,7 @@ class Decision:
             self.trace |= BIT_TIMED_OUT
         v = u7 if state == 1 else u7 / late
         if v >= (law.approve if self.ref <= law.floor_ref else law.outside):
-            self.response = RC["91"]
+            self.response, self.responder = RC["91"], NETWORK
 
     def short_of_funds(self):
         """51."""
@@ -362,7 +365,7 @@ class Decision:
         self.attempts = 2
         self.trace |= BIT_RETRY
         if self.u[6] < self.law.retry_success[k]:
-            if self.responder == STAND_IN:
+            if self.trace & BIT_STAND_IN:
                 self.latency = round(self.median)
             self.response, self.responder = RC["00"], ISSUER
 
@@ -403,11 +406,11 @@ def issuer_decide(order, redo, r, h, hrule, rule, blocks, keys, evidence, o):
         if u is None:
             blocked = int(o.trace[i]) & BIT_BLOCKS
             until = block_until(rows, i, law, uniform(keys[DECIDE], rows.ordinal[i] * 10 + 9)) if blocked else None
-            m.add(int(o.response[i]), int(o.attempts[i]), until)
+            m.add(int(o.response[i]), int(o.attempts[i]), until, int(o.block[i]) != 0)
             continue
         d = Decision(rows, i, law, m, int(o.three_ds[i]), u)
         d.decide(m.score(u[0], law.coef), walls)
-        m.add(d.response, d.attempts, d.until)
+        m.add(d.response, d.attempts, d.until, d.block != 0)
         kind, outcome, payment = d.names()
         first_part = (d.score, d.decision, d.first, d.response, d.responder, d.attempts, d.step, d.block, d.three_ds)
         write(o, i, (*first_part, kind, outcome, payment, d.alerted, d.latency, trace | d.trace))

@@ -270,7 +270,7 @@ class Plan:
             hazard_cum=[running([declines[g].get(c, 0.0) for c in HAZARDS]) for g in GROUPS],
             hazard_code=[[RC[c] for c in HAZARDS] for _ in GROUPS],
             check_failed=p["check_failed_decline"],
-            reissue=[law_of(blocks["reissue_days"], DAYS), law_of(blocks["reissue_virtual_min"], MINUTES)],
+            hold=[law_of(blocks["hold_h"], HOURS), law_of(blocks["reissue_virtual_min"], MINUTES)],
             lost_share=blocks["lost_share"],
             latency=latency,
             latency_sigma=sigma,
@@ -345,6 +345,7 @@ class Plan:
         return SimpleNamespace(
             reversal=self.per("channel_group", back, s["reversal"]["card"]),
             refund=self.per("channel_group", s["refund"]),
+            recalled=s["recalled"],
             full=s["refund_full"],
             partial=s["partial_clearing"],
             late=s["late"],

@@ -29,8 +29,10 @@ from naive.payment_codes import (
     PASSED,
     POS,
     RC,
+    RECALLED,
     RETURNED,
     SHIPMENT_DAYS,
+    TRANSFER_RECALLED,
     TRANSFER_RETURNED,
     pick,
     plain,
@@ -108,6 +110,8 @@ class Settlement:
             if not c.alerted[i] and b[0] < law.reversal[channel]:
                 self.back_out(response + self.after(RETURN_LAW, t[3]), BIT_RETURNED, TRANSFER_RETURNED)
                 self.payment = RETURNED
+                if b[0] < law.reversal[channel] * law.recalled:
+                    self.outcome, self.payment = TRANSFER_RECALLED, RECALLED
             return
         if self.free and b[0] < law.reversal[channel]:
             self.back_out(response + self.after(REVERSAL_LAW, t[3]), BIT_REVERSED, AUTH_REVERSED)

@@ -64,17 +64,41 @@ def test_travel_raises_the_score(woven):
 
 
 def test_a_suspicion_blocks_the_card(woven):
-    """A score above the block threshold is declined 59, later attempts 62 until the card is replaced."""
+    """A score above the block threshold is declined 59, later attempts 62 until the cardholder has been reached."""
     low = np.tile(np.array([0, 1, 999, 1], np.int64), (4, 1))
     w = quiet(woven, thresholds=low)
-    flows = decided(w, spree(woven, "POS", 8, 100 * HOUR // 4, amount_ref_minor=100_000, entry_mode=pc.FALLBACK))
+    flows = decided(w, spree(woven, "POS", 8, HOUR // 60, amount_ref_minor=100_000, entry_mode=pc.FALLBACK))
     assert flows["response_code"][0] == pc.RC_59
     assert flows["block_state"][0] == pc.BLOCK_SCORE
     assert flows["branch_trace"][0] & pc.T_BLOCKS
     assert (flows["response_code"][1:] != pc.RC_00).all()
     blocked = flows["response_code"] == pc.RC_62
     assert blocked.any() and (flows["block_state"][blocked] == pc.BLOCK_SCORE).all()
-    assert flows["ts_utc"][blocked].max() - flows["ts_utc"][0] <= 20 * 24 * HOUR
+    assert flows["ts_utc"][blocked].max() - flows["ts_utc"][0] <= 72 * HOUR
+
+
+def test_what_a_block_answers_is_no_news(woven):
+    """Attempts on a blocked card would raise its score, so that one suspicion kept a card blocked for weeks."""
+    flows = spree(woven, "POS", 8, HOUR // 60, amount_ref_minor=100_000, entry_mode=pc.FALLBACK)
+    flows["ts_utc"][-1] += 200 * HOUR // 60
+    block = BlockList(
+        *(
+            np.array([x], t)
+            for x, t in zip(
+                (flows["instrument_id"][0], flows["ts_utc"][0], flows["ts_utc"][-1], pc.BLOCK_REPORT),
+                (np.int64, np.int64, np.int64, np.int8),
+                strict=True,
+            )
+        )
+    )
+    calm = decided(quiet(woven), taken(flows, slice(-1, None)))
+    held = decided(quiet(woven), flows, block)
+    assert np.isin(held["response_code"][:-1], (pc.RC_41, pc.RC_43)).all()
+    again = decided(quiet(woven), taken(flows, slice(None)))
+    assert again["risk_score"][-1] > held["risk_score"][-1]
+    assert abs(int(held["risk_score"][-1]) - int(calm["risk_score"][-1])) < abs(
+        int(again["risk_score"][-1]) - int(calm["risk_score"][-1])
+    )
 
 
 def test_history_rows_keep_a_block(woven):
@@ -154,7 +178,8 @@ def test_outages(woven):
     start = np.arange(len(woven.plan.world.issuer_country) + 1, dtype=np.int64)
     w = quiet(woven, outage=np.repeat(ends, len(start) - 1, axis=0), outage_start=start, retry_share=np.zeros(2))
     flows = decided(w, spree(woven, "POS", 60, HOUR, amount_ref_minor=1000))
-    assert (flows["responder"] == pc.BY_STAND_IN).all()
+    approved = flows["response_code"] == pc.RC_00
+    assert np.array_equal(flows["responder"], np.where(approved, pc.BY_STAND_IN, pc.BY_NETWORK))
     assert set(flows["response_code"].tolist()) == {pc.RC_00, pc.RC_91}
     assert (flows["response_code"] == pc.RC_00).mean() > 0.7
 

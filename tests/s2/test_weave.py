@@ -29,7 +29,14 @@ def test_codes_are_those_of_the_contract():
     for label in ("00", "41", "43", "51", "59", "62", "65", "91", "96", "1A", "N7"):
         assert getattr(pc, f"RC_{label}") == code("response_code", label)
     other = {
-        "flow_outcome": ("AUTH_REVERSED", "AUTH_ABANDONED", "CASH_DISPENSED", "TRANSFER_RETURNED", "CREDIT_POSTED"),
+        "flow_outcome": (
+            "AUTH_REVERSED",
+            "AUTH_ABANDONED",
+            "CASH_DISPENSED",
+            "TRANSFER_RETURNED",
+            "TRANSFER_RECALLED",
+            "CREDIT_POSTED",
+        ),
         "entry_mode": ("CHIP", "CONTACTLESS", "KEYED", "COF", "MIT"),
         "auth_decision": ("APPROVE", "DECLINE", "REVIEW", "CHALLENGE"),
         "instrument_kind": ("CARD_PHYSICAL", "CARD_VIRTUAL", "BANK_HANDLE", "WALLET_TOKEN"),
@@ -45,12 +52,12 @@ def test_codes_are_those_of_the_contract():
         ("sca_exemption", "EX_"): ("NONE", "LOW_VALUE", "TRA", "RECURRING", "TRUSTED", "OUT_OF_SCOPE"),
         ("check_result", "CHECK_"): ("NOT_PRESENT", "MATCH", "NO_MATCH"),
         ("confirmation_of_payee", "COP_"): ("MATCH", "CLOSE_MATCH", "NO_MATCH", "UNAVAILABLE"),
-        ("payment_state", "PAY_"): ("NOT_APPLICABLE", "ACCEPTED", "HELD", "REJECTED", "RETURNED"),
+        ("payment_state", "PAY_"): ("NOT_APPLICABLE", "ACCEPTED", "HELD", "REJECTED", "RETURNED", "RECALLED"),
         ("block_state", "BLOCK_"): ("NONE", "SCORE", "REPORT"),
         ("step_up_result", "STEP_"): ("NONE", "FRICTIONLESS", "PASSED", "ABANDONED"),
         ("ending_style", "STYLE_"): ("ONLINE", "FUEL", "ROUND"),
         ("payment_purpose", "PURPOSE_"): ("NONE", "OWN_ACCOUNT"),
-        ("responder", "BY_"): ("ISSUER", "STAND_IN"),
+        ("responder", "BY_"): ("ISSUER", "STAND_IN", "NETWORK"),
     }
     for (enum, prefix), labels in prefixed.items():
         for label in labels:

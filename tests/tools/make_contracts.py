@@ -43,6 +43,7 @@ POLICIES = {
     "segment_validation_policy_6B": "6B.S5",
     "realism_gates_6B": "6B.S5",
     "run_figures_6B": "6B.S5",
+    "issuer_calibration_6B": "6B.S2",
 }
 HEAD = "# Written by tests/tools/make_contracts.py from contracts/dictionary; `fraudloom contracts check` compares.\n"
 

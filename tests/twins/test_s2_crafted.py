@@ -128,7 +128,7 @@ def test_rules_act(both, published):
     assert bits & 0x1FFFF == 0x1FFFF
     assert set(flows["response_code"]) == set(published.enums["response_code"])
     assert set(flows["block_state"]) == {"NONE", "SCORE"}
-    assert set(flows["responder"]) == {"ISSUER", "STAND_IN"}
+    assert set(flows["responder"]) == {"ISSUER", "STAND_IN", "NETWORK"}
     assert set(flows["confirmation_of_payee"]) == set(published.enums["confirmation_of_payee"])
     assert {"REJECTED", "HELD", "RETURNED"} <= set(flows["payment_state"])
     pinned = [i for i, p in enumerate(flows["is_pinned"]) if p]

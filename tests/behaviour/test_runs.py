@@ -113,7 +113,8 @@ def test_filtered_and_capped_run_is_sealed(place: Place) -> None:
     assert rows(run, "s1_session_index_6B", "arrival_count > 2") == 0
     found = report(run)
     assert [n.split(":")[0] for n in found["S1"]["notes"]] == ["caps.flows_per_session"]
-    assert [n.split(":")[:2] for n in found["S3"]["notes"]] == [["baseline_v1", " caps.overlay_share"]]
+    assert [n.split(":")[0] for n in found["S3"]["notes"]] == ["caps.overlay_share"]
+    assert found["S3"]["scenario_id"] == "baseline_v1"
     assert all(not found[s]["notes"] for s in ("S0", "S2", "S4", "S5"))
 
 

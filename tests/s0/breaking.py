@@ -179,9 +179,10 @@ def _inner(c: dict[str, Any]) -> int:
 
 
 def swap_rows(c: dict[str, Any]) -> None:
-    """Exchange two numbers of one merchant."""
-    i = _inner(c)
-    c["arrival_seq"][[i, i + 1]] = c["arrival_seq"][[i + 1, i]]
+    """Exchange the last row of a merchant and the first of the next one."""
+    i = int(np.flatnonzero(c["merchant_id"][1:] > c["merchant_id"][:-1])[0])
+    for values in c.values():
+        values[[i, i + 1]] = values[[i + 1, i]]
 
 
 def repeat_row(c: dict[str, Any]) -> None:

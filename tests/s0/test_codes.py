@@ -222,7 +222,7 @@ TABLE: list[tuple[str, Case, Code]] = [
     ("published receipt differs", other_receipt, Code.GATE_RECEIPT_IDEMPOTENCE_VIOLATION),
     ("null", rows(lambda c: None, "ts_utc"), Code.ARRIVALS_UNREADABLE),
     ("arrival twice", rows(br.repeat_row), Code.ARRIVALS_DUPLICATE),
-    ("numbers exchanged", rows(br.swap_rows), Code.ARRIVALS_ORDER),
+    ("rows exchanged", rows(br.swap_rows), Code.ARRIVALS_ORDER),
     ("time goes back", rows(br.turn_back), Code.ARRIVALS_ORDER),
     ("number left out", rows(br.skip_number), Code.ARRIVALS_NUMBERING),
     ("after the horizon", rows(br.too_late), Code.ARRIVALS_OUT_OF_HORIZON),

@@ -83,7 +83,7 @@ class Tally:
 
     `amounts`: currency << 44 | amount_minor of S2 flows. `refs`: (2 * kind + bank fraud flag) << 48 | amount_ref_minor
     of S3 flows; kind 0 is a flow without campaign, 1 + pattern else. `rules`: packed predicate and rule of each flow
-    (`scan.pack_rule`). `latency_ms`: AUTH_REQUEST to its AUTH_RESPONSE, whole milliseconds, truncated.
+    (`scan.pack_rule`). `latency_ms`: AUTH_REQUEST to its AUTH_RESPONSE, whole milliseconds, rounded down.
     """
 
     sizes: Sizes

@@ -209,7 +209,8 @@ def wallet_phones(tables: Callable[[str, tuple[str, ...]], Columns], token: int)
     phone = np.full(max(top, int(holder.max(initial=0))) + 1, np.iinfo(np.int64).max)
     np.minimum.at(phone, holder, device)
     phone[phone == np.iinfo(np.int64).max] = -1
-    out: Array = np.where(instruments["instrument_kind"] == token, phone[instruments["owner_party_id"]], 0)
+    out: Array = phone[instruments["owner_party_id"]].astype(np.int32)
+    out[instruments["instrument_kind"] != token] = 0
     return out
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fraudloom.contracts_api import Contracts
+from fraudloom.memory import release_memory
 from fraudloom.policies_api import Pack
 from fraudloom.progress import Progress, Task
 from fraudloom.publish import RunReport
@@ -250,6 +251,8 @@ def validate(
             published_evidence(run_root, contracts, view) if evidence is None else evidence, view.scenarios
         ),
     }
+    world.forget()  # what the checks look up stands in `base`; the other columns that were read for it go
+    release_memory()
     whole_run = _Run(findings)
     arrivals = sum(int(world.n_arrivals(x)) for x in view.scenarios)
     with progress.task("validate", arrivals) if progress is not None else nullcontext() as task:

@@ -103,12 +103,12 @@ class ShardScan:
         index = IdIndex(anchors["flow_id"])
         tally.findings.one("REQ_PK_UNIQUENESS", "S3 flow once", not index.repeats, f"{index.repeats} flows repeated")
         joined = overlay.check_flows(ctx, tally, anchors, base, base_index)
+        base.clear()
         overlay.check_entities(ctx, tally, anchors, joined)
         overlay.check_tags(ctx, tally, anchors, joined)
         self.account(FLOWS3, anchors)
         if self.reader.has(SESSIONS3):
             overlay.check_sessions(ctx, tally, anchors, self.read(SESSIONS3), sessions, joined)
-        base.clear()
         sessions.clear()
         events = self.read(EVENTS3)
         flow = flows.check_anchors(ctx, tally, "S3", anchors, events, index)

@@ -135,7 +135,8 @@ class Queries:
                 FROM events WHERE event_type IN ('AUTH_REQUEST', 'AUTH_RESPONSE')),
             p AS (SELECT b.us - a.us AS us FROM e a JOIN e b USING (flow_id, k)
                 WHERE a.event_type = 'AUTH_REQUEST' AND b.event_type = 'AUTH_RESPONSE')
-            SELECT floor(quantile_disc(us, 0.5) / 1000) / 1000, floor(quantile_disc(us, 0.99) / 1000) / 1000, avg((us = 0)::INT)
+            SELECT floor(quantile_disc(us, 0.5) / 1000) / 1000, floor(quantile_disc(us, 0.99) / 1000) / 1000,
+                avg((us = 0)::INT)
             FROM p"""
         rows = self.con.sql(query).fetchall()
         return tuple(float(x) for x in rows[0])  # type: ignore[return-value]

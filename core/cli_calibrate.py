@@ -22,7 +22,7 @@ def calibrate_command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Solve the issuer's thresholds and chances of 51 for the targets of a pack, on its fixed pilot.
+    """Solve the issuer's thresholds and chances of insufficient funds for the targets of a pack, on its fixed pilot.
 
     Targets, pilot and tolerance stand in the pack's issuer_calibration_6B. Nothing is written without --out.
     """

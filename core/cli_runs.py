@@ -54,12 +54,12 @@ def runs_show(
     ] = False,
     world: Annotated[
         Path | None,
-        typer.Option(help="--figures: world of the run, if it has moved.", show_default="(as in the receipt)"),
+        typer.Option(help="--figures: world of the run, if it has moved.", show_default="as in the receipt"),
     ] = None,
     policies: Annotated[
         str | None,
         typer.Option(
-            help="--figures: pack whose corridors count: a shipped name or a folder.", show_default="(the run's)"
+            help="--figures: pack whose corridors count: a shipped name or a folder.", show_default="the run's"
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="--figures: threads; 0 for all processors.")] = 0,

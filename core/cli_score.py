@@ -17,11 +17,11 @@ def score_command(
     run: Annotated[str, typer.Argument(help="Run id or folder.", metavar="RUN")],
     runs_root: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
     world: Annotated[
-        Path | None, typer.Option(help="World of the run, if it has moved.", show_default="(as in the receipt)")
+        Path | None, typer.Option(help="World of the run, if it has moved.", show_default="as in the receipt")
     ] = None,
     policies: Annotated[
         str | None,
-        typer.Option(help="Pack whose gates count: a shipped name or a folder.", show_default="(the run's)"),
+        typer.Option(help="Pack whose gates count: a shipped name or a folder.", show_default="the run's"),
     ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the report to this file as well.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0 for all processors.")] = 0,

@@ -66,7 +66,7 @@ def run_command(
     last: Annotated[State, typer.Option("--to", help="Last state.")] = State.S5,
     mode: Annotated[Mode, typer.Option(help="All states on a shard at once, or one at a time.")] = Mode.fused,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0 for all processors.")] = 0,
-    batch_rows: Annotated[int, typer.Option(min=1, help="Rows read at a time; no byte depends on it.")] = DEFAULT_BATCH_ROWS,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows read at a time; changes no byte.")] = DEFAULT_BATCH_ROWS,
     verify: Annotated[
         Verify, typer.Option(help="Hash the world's every byte first, or bulk data when it is first read.")
     ] = Verify.full,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import yaml
 from fraudloom.contracts_api import Contracts
 from fraudloom.errors import PolicyError
 from fraudloom.policies_api import Pack, check_document
+from fraudloom.publish import write_atomic
 from fraudloom.rng import Streams
 
 POLICY, TARGETS = "issuer_policy_6B", "issuer_calibration_6B"
@@ -67,8 +66,9 @@ def at(doc: Mapping[str, Any], path: str) -> Any:
 def replaced(text: str, numbers: Mapping[str, float | int]) -> str:
     """A YAML text with scalars at dotted paths replaced; every other character stays."""
     places = []
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
     for path, value in numbers.items():
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = root
         for key in path.split("."):
             node = next((v for k, v in node.value if k.value == key), None) if node is not None else None
         if not isinstance(node, yaml.ScalarNode):
@@ -142,9 +142,4 @@ def write(pack: Pack, found: Calibration, contracts: Contracts, out: Path) -> No
     """Write the pack's issuer policy with the solved numbers, whole or not at all; comments and layout stay."""
     text = replaced(pack.sources[POLICY].read_text("utf-8"), {n.path: n.solved for n in found.numbers})
     check_document(POLICY, yaml.safe_load(text), out, contracts)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as f:
-        f.write(text)
-    Path(name).chmod(0o644)
-    os.replace(name, out)
+    write_atomic(out, text.encode())

@@ -22,7 +22,9 @@ from fraudloom.errors import PolicyError
 MAX_BYTES = 1 << 20
 #: Policies that no content depends on: how runs are judged, and what frozen numbers were solved for.
 VALIDATION_POLICIES = (
-    *("segment_validation_policy_6B", "realism_gates_6B", "run_figures_6B"),
+    "segment_validation_policy_6B",
+    "realism_gates_6B",
+    "run_figures_6B",
     "issuer_calibration_6B",
 )
 

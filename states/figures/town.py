@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fraudloom.contracts_api import Contracts
-from fraudloom.errors import SealError
 from fraudloom.states.figures.tally import Shares
-from fraudloom.states.score.surfaces import check_ids
-from fraudloom.states.world import World, load_world
+from fraudloom.states.score.surfaces import by_id, check_ids, world_of_run
+from fraudloom.states.world import World
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -59,26 +58,12 @@ class Town:
         return table[ids]
 
 
-def _by_id(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return np.concatenate([np.zeros((1, *values.shape[1:]), values.dtype), values])
-
-
 PAYEE_BITS, CITY_BITS = 40, 20
 
 
 def read_town(root: Path, fingerprint: str, contracts: Contracts) -> Town:
     """Facts of the world of a run. SealError when there is none, or when it is another one."""
-    world = load_world(root, contracts)
-    if world.fingerprint != fingerprint:
-        raise SealError(
-            "FIGURES",
-            "WORLD_OTHER",
-            what="the run was woven from another world",
-            found=world.fingerprint,
-            expected=fingerprint,
-            where=root,
-            action="name the run's world with --world",
-        )
+    world = world_of_run(root, fingerprint, contracts, "FIGURES")
     t, code = world.tables, contracts.code
     calendar, cities, payees, regulars = t["calendar_3B"], t["cities_1B"], t["payees_6A"], t["regulars_6A"]
     day = calendar["day"].astype(np.int64)
@@ -88,13 +73,13 @@ def read_town(root: Path, fingerprint: str, contracts: Contracts) -> Town:
     return Town(
         world=world,
         imported=str(world.manifest["origin"]) == "imported",
-        party_type=_by_id(t["s1_party_base_6A"]["party_type"]),
-        party_country=_by_id(t["s1_party_base_6A"]["country_iso"]),
-        city_country=_by_id(cities["country_iso"]),
-        unit=_by_id(np.stack([cities[k] for k in ("unit_x", "unit_y", "unit_z")], axis=1)),
-        merchant_style=_by_id(t["merchants_1A"]["ending_style"]),
-        device_owned=_by_id(t["s4_device_base_6A"]["device_origin"] == code("device_origin", "OWNED")),
-        ip_residential=_by_id(t["s4_ip_base_6A"]["ip_group"] == code("ip_group", "RESIDENTIAL")),
+        party_type=by_id(t["s1_party_base_6A"]["party_type"]),
+        party_country=by_id(t["s1_party_base_6A"]["country_iso"]),
+        city_country=by_id(cities["country_iso"]),
+        unit=by_id(np.stack([cities[k] for k in ("unit_x", "unit_y", "unit_z")], axis=1)),
+        merchant_style=by_id(t["merchants_1A"]["ending_style"]),
+        device_owned=by_id(t["s4_device_base_6A"]["device_origin"] == code("device_origin", "OWNED")),
+        ip_residential=by_id(t["s4_ip_base_6A"]["ip_group"] == code("ip_group", "RESIDENTIAL")),
         accounts=int(world.manifest["rows"]["s2_account_base_6A"]),
         issuers=int(world.manifest["rows"]["issuers_6A"]),
         decimals=t["fx_rates_3A"]["decimals"],

@@ -122,8 +122,25 @@ def check_ids(ids: I64, n: int, what: str) -> None:
         )
 
 
-def _by_id(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return np.concatenate([values[:1] * 0, values]) if len(values) else np.zeros(1, values.dtype)
+def by_id(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Values of rows 0, 1, ... as values of ids 1, 2, ...; place 0 is zero."""
+    return np.concatenate([np.zeros((1, *values.shape[1:]), values.dtype), values])
+
+
+def world_of_run(root: Path, fingerprint: str, contracts: Contracts, state: str = "SCORE") -> World:
+    """The world of a run. SealError when there is none, or when it is another one."""
+    world = load_world(root, contracts)
+    if world.fingerprint != fingerprint:
+        raise SealError(
+            state,
+            "WORLD_OTHER",
+            what="the run was woven from another world",
+            found=world.fingerprint,
+            expected=fingerprint,
+            where=root,
+            action="name the run's world with --world",
+        )
+    return world
 
 
 def _log_labels(world: World, contracts: Contracts) -> tuple[I64, npt.NDArray[np.int8]]:
@@ -143,17 +160,7 @@ def read_world(
 
     `log_labels`: read the labels of an imported log as well, for flows that are published without them.
     """
-    world = load_world(root, contracts)
-    if world.fingerprint != fingerprint:
-        raise SealError(
-            "SCORE",
-            "WORLD_OTHER",
-            what="the run was woven from another world",
-            found=world.fingerprint,
-            expected=fingerprint,
-            where=root,
-            action="name the run's world with --world",
-        )
+    world = world_of_run(root, fingerprint, contracts)
 
     def table(name: str, *columns: str) -> Columns:
         return read_table(world.files[name], contracts.dataset(name), columns)
@@ -171,9 +178,9 @@ def read_world(
     return WorldFacts(
         imported=imported,
         arrivals=sum(world.n_arrivals(s) for s in scenarios),
-        merchant_class=_by_id(classes["primary_demand_class"]),
-        merchant_currency=_by_id(merchants["currency"]),
-        party_zone=_by_id(cities["tzid"][parties["city_id"] - 1]),
+        merchant_class=by_id(classes["primary_demand_class"]),
+        merchant_currency=by_id(merchants["currency"]),
+        party_zone=by_id(cities["tzid"][parties["city_id"] - 1]),
         minor_units=minor,
         # As laws/s2.md, section 3: reference cents of a minor unit.
         ref_scale=fx["ref_per_major"] * 100.0 / minor,

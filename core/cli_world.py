@@ -21,6 +21,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but erro
 Workers = Annotated[int, typer.Option(min=0, help="Threads; 0 for all processors.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of the world; it must be free, or hold this very world.")]
 MAX_SEED = (1 << 63) - 1
+#: Findings that `world verify` prints.
+SHOWN = 50
 
 
 class _Tell:
@@ -163,15 +165,18 @@ def world_verify(
     if as_json:
         emit(report.as_dict())
     else:
-        for f in report.findings[:50]:
-            say(f"{f.check}: {f.where}: found {f.found}, expected {f.expected}")
         say(f"{'PASS' if report.passed else 'FAIL'}  {report.files:,} files, {report.rows:,} rows")
+        for f in report.findings[1:SHOWN]:  # the first one is the error's
+            say(f"  {f.check}: {f.where}: found {f.found}, expected {f.expected}")
+        if len(report.findings) > SHOWN:
+            say(f"  and {len(report.findings) - SHOWN:,} more (--json has all)")
     if not report.passed:
-        first = report.findings[0]
+        first, others = report.findings[0], len(report.findings) - 1
+        count = f"{others + 1} findings; the first: " if others else ""
         raise GateError(
             "WORLD",
             "WORLD_VERIFICATION_FAILED",
-            what=f"{len(report.findings)} finding(s); the first: {first.check}",
+            what=f"{count}{first.check}",
             found=first.found,
             expected=first.expected,
             where=first.where,

@@ -300,12 +300,32 @@ def _links(world: World, report: VerifyReport) -> None:
         row = int(bad[0])
         owner = int(devices["primary_party_id"][owners["device_id"][row] - 1])
         report.add("LINKS", f"s4_device_links_6A.party_id row {row}", int(owners["party_id"][row]), owner)
+    _wallets(world, report)
     terminals = t["terminals_2B"]
     at = devices["primary_merchant_id"][terminals["device_id"] - 1]
     bad = np.flatnonzero(at != terminals["merchant_id"])
     if len(bad):
         row = int(bad[0])
         report.add("LINKS", f"terminals_2B.device_id row {row}", int(at[row]), int(terminals["merchant_id"][row]))
+
+
+def _wallets(world: World, report: VerifyReport) -> None:
+    """Tokens live in phones: every holder of a wallet token has a phone, linked as its user, that names one of them."""
+    t, code = world.tables, world.contracts.code
+    instruments, links = t["s3_instrument_base_6A"], t["s4_device_links_6A"]
+    holder = np.concatenate([np.zeros(1, np.int64), instruments["owner_party_id"]])
+    token = np.concatenate([[False], instruments["instrument_kind"] == code("instrument_kind", "WALLET_TOKEN")])
+    phone = t["s4_device_base_6A"]["device_type"] == code("device_type", "MOBILE_PHONE")
+    named = links["instrument_id"]
+    binds = (named > 0) & token[named] & (holder[named] == links["party_id"]) & phone[links["device_id"] - 1]
+    bound = np.zeros(len(t["s1_party_base_6A"]["party_id"]) + 1, np.bool_)
+    bound[links["party_id"][binds]] = True
+    bad = np.flatnonzero(token & ~bound[holder])
+    if len(bad):
+        where = f"s3_instrument_base_6A row {int(bad[0]) - 1}"
+        who = f"wallet token {int(bad[0])} of party {int(holder[bad[0]])}"
+        found = f"{who}, bound to no phone ({len(bad):,} such tokens)"
+        report.add("WALLET_PHONE", where, found, "a phone of the holder whose link names a token of the holder")
 
 
 def nullable(world: World, table: str, column: str) -> bool:

@@ -149,6 +149,8 @@ def test_parts_and_indexes(world: Path, contracts: Contracts, change: Callable[[
     assert all(f.found and f.expected not in ("None", f.found) for f in report.findings)
     done = cli("world", "verify", world, check=False)
     assert done.returncode == 1 and path.name in done.stderr and "Traceback" not in done.stderr
+    told = done.stdout + done.stderr
+    assert all(told.count(f"found {f.found}") + told.count(f"{f.found}\n") == 1 for f in report.findings), told
 
 
 def rewrite(world: Path, contracts: Contracts, dataset: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -193,6 +195,12 @@ def swap(column: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def unbind(cols: dict[str, Any]) -> None:
+    """The first phone forgets its tokens."""
+    row = int(np.flatnonzero(cols["instrument_id"])[0])
+    cols["instrument_id"][row] = cols["account_id"][row] = 0
+
+
 ROWS: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("cities_1B", set_row("city_id", 9), "DENSE_KEY"),
     ("s1_party_base_6A", set_row("city_id", 10_000), "REFERENCE"),
@@ -200,6 +208,7 @@ ROWS: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("s3_account_instrument_links_6A", swap("account_id"), "LINKS"),
     ("s5_party_fraud_roles_6A", swap("party_id"), "LINKS"),
     ("terminals_2B", swap("device_id"), "LINKS"),
+    ("s4_device_links_6A", unbind, "WALLET_PHONE"),
     ("arrival_events_5B", br.turn_back, "ORDER"),
     ("arrival_events_5B", set_row("ts_utc", 1, 0), "HORIZON"),
     ("arrival_events_5B", swap("ts_local_primary"), "LOCAL_TIME"),

@@ -27,6 +27,7 @@ WIDE = 96
 VERDICTS = {
     "PASS_BPLUS": "every gate passes B+",
     "PASS_B": "every gate passes B",
+    "PASS_STRUCTURE": "every gate of structure passes; gates of realism do not apply and were not judged",
     "PASS_HARD_ONLY": "the hard gates pass B; a stretch gate does not",
     "FAIL_REALISM": "a hard gate does not pass B",
 }

@@ -10,6 +10,8 @@ from fraudloom.states.score.measures import Figures, Found
 from fraudloom.states.score.plan import BRANCHES, Gate, GatePlan, Measure
 
 B_PLUS, B, FAIL, INSUFFICIENT, NOT_APPLICABLE = "PASS_BPLUS", "PASS_B", "FAIL", "INSUFFICIENT", "NOT_APPLICABLE"
+#: Verdict where only gates of structure apply: realism was not judged, so no posture of realism is claimed.
+STRUCTURE = "PASS_STRUCTURE"
 #: Of a figure that the profile does not publish: it takes no part.
 UNPUBLISHED = "NOT_PUBLISHED"
 #: From best to worst: the worst figure is the gate's.
@@ -78,7 +80,7 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether every applicable gate passes at B."""
-        return self.verdict in PASSED
+        return self.verdict in (*PASSED, STRUCTURE)
 
     @property
     def failures(self) -> tuple[GateResult, ...]:
@@ -150,8 +152,13 @@ def judge(plan: GatePlan, figures: Mapping[str, Figures], arrivals: int, importe
 
 
 def verdict_of(results: tuple[GateResult, ...]) -> str:
-    """PASS_BPLUS, PASS_B, PASS_HARD_ONLY or FAIL_REALISM over the gates that apply."""
+    """PASS_BPLUS, PASS_B, PASS_HARD_ONLY or FAIL_REALISM over the gates that apply.
+
+    Where some do not apply, what passes is structure: PASS_STRUCTURE instead of the first two.
+    """
     told = [r for r in results if r.status != NOT_APPLICABLE]
+    if len(told) < len(results) and all(r.status in PASSED for r in told):
+        return STRUCTURE
     if all(r.status == B_PLUS for r in told):
         return B_PLUS
     if all(r.status in PASSED for r in told):

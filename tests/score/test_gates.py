@@ -292,12 +292,13 @@ def test_realism_gates_apply_from_a_size_on(scored: Scored, tmp_path: Path) -> N
     structure = {"T1", "T3", "T4", "T8", "T10", "T22"}
     report = small.score()
     assert {g.gate.id for g in report.gates if g.status != "NOT_APPLICABLE"} == structure
-    assert report.verdict == "PASS_BPLUS"
+    assert report.passed and report.verdict == "PASS_STRUCTURE", "no posture of realism without its gates"
     assert f"{COUNT:,} arrivals" in report.why_not_applicable
     small.edit(SESSIONS, put("arrival_count", 1))
     assert small.score().passed
     small.edit(CASES, back_in_time)
     assert {g.gate.id for g in small.score().failures} == {"T8", "T10"}
+    assert small.score().verdict == "FAIL_REALISM"
 
 
 def test_core_profile_is_scored_from_what_is_there(core: Scored) -> None:

@@ -70,6 +70,7 @@ def test_labels_of_a_log_count_as_they_stand(world: Path, tmp_path: Path, polici
     before = gates(report(root))
     assert before["T3"].status == "PASS_BPLUS" and before["T22"].status == "PASS_BPLUS"
     assert "of " in before["T3"].measures[0].found.note
+    assert report(root).verdict == "PASS_STRUCTURE"
     assert {g.status for g in before.values() if not g.gate.structure} == {"NOT_APPLICABLE"}
 
     def acquit(rows: dict[str, np.ndarray[Any, Any]]) -> None:

@@ -98,7 +98,18 @@ def _columns(columns: list[dict[str, Any]]) -> None:
     heads = {n: n for n in (*names, "doc")} | {"doc": "meaning"}
     wide = {n: max(len(str(row[n])) for row in (heads, *columns)) + 2 for n in names}
     for row in (heads, *columns):
-        _wrapped("  " + "".join(f"{row[n]!s:<{wide[n]}}" for n in names), str(row["doc"]))
+        cells = "  " + "".join(f"{row[n]!s:<{wide[n]}}" for n in names)
+        if _room(cells) is None:
+            _wrapped(cells, str(row["doc"]))
+        else:  # too narrow for six columns side by side: the meaning stands below
+            say(cells.rstrip())
+            _wrapped("      ", str(row["doc"]))
+
+
+def _room(head: str) -> int | None:
+    """Width of a terminal that has too little room beside `head`, else None."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    return width if width and width - len(head) < MIN_ROOM else None
 
 
 def _wrapped(head: str, text: str) -> None:

@@ -13,6 +13,10 @@ from fraudloom.errors import UsageError
 
 runs_app = typer.Typer(no_args_is_help=True)
 Root = Annotated[Path, typer.Option(help="Folder of runs.")]
+#: From this width on a run of the list stands on one line.
+ROOMY = 110
+#: Width of what goes to no terminal: lines stay whole.
+UNBOUNDED = 200
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -26,6 +30,7 @@ def runs_list(runs_root: Root = Path("runs"), as_json: Json = False) -> None:
             "run_id": r.run_id,
             "created_utc": r.receipt["created_utc"],
             "status": r.status(),
+            "arrivals": r.arrivals(),
             "seed": r.receipt["seed"],
             "scenarios": r.receipt["scenarios"],
             "policies": r.receipt.get("policies"),
@@ -36,12 +41,35 @@ def runs_list(runs_root: Root = Path("runs"), as_json: Json = False) -> None:
     if as_json:
         emit({"runs": rows})
         return
-    for row in rows:
-        names = ",".join(row["scenarios"])
-        head = f"{row['run_id']}  {row['created_utc'][:19]}Z  {row['status']:<22}"
-        say(f"{head} seed {row['seed']}  {row['policies']}  {names}")
-    if not rows:
+    if rows:
+        _list(rows)
+    else:
         say(f"no runs under {runs_root}")
+
+
+def _list(rows: list[dict[str, Any]]) -> None:
+    """A table of runs: a line each where there is room (or no terminal), else two lines each."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = max(out.width, UNBOUNDED)
+    gap = " " if out.width >= ROOMY else "\n"
+    names = ("run", "made (UTC)", "status", "arrivals", "seed", f"policies,{gap}scenarios")
+    columns = [Column(n, no_wrap=gap == " ", justify="right" if n in ("arrivals", "seed") else "left") for n in names]
+    columns[0].no_wrap = True
+    table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1 if gap == " " else 0, 0, 0), pad_edge=False)
+    for row in rows:
+        made = str(row["created_utc"])[:16].split("T")
+        count = "-" if row["arrivals"] is None else f"{row['arrivals']:,}"
+        woven = f"{row['policies']},{gap}{', '.join(row['scenarios'])}"
+        status = row["status"].replace(" after", f"{gap}after")
+        cells = (row["run_id"], gap.join(made), status, count, row["seed"], woven)
+        table.add_row(*(Text(str(cell)) for cell in cells))
+    out.print(table)
 
 
 @runs_app.command("show")

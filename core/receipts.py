@@ -17,6 +17,7 @@ from fraudloom.spec import SPEC, SPEC_VERSION_6B, Axes, RunSpec
 RECEIPT = "run_receipt.json"
 SEAL = "SEAL.json"
 WORK = ".work"
+ARRIVALS = "s1_arrival_entities_6B"
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 
 
@@ -36,6 +37,13 @@ class RunFolder:
     def sealed(self) -> bool:
         """Whether the run is finished: its seal stands."""
         return (self.root / SEAL).is_file()
+
+    def arrivals(self) -> int | None:
+        """Arrivals over its scenarios, by the receipt (older ones: by the seal); None when neither says."""
+        told = self.receipt.get("arrivals")
+        if told is None and self.sealed:
+            told = json.loads((self.root / SEAL).read_text("utf-8"))["datasets"].get(ARRIVALS, {}).get("rows")
+        return None if told is None else int(told)
 
     def status(self) -> str:
         """SEALED, the failing state, or the last state that passed."""
@@ -64,6 +72,7 @@ def check_run_id(run_id: str) -> str:
             what="a run id names a folder",
             found=run_id,
             expected="letters, digits, dot, dash, underscore; at most 64; not 'worlds'",
+            action="name another --run-id, or leave it out",
         )
     return run_id
 
@@ -151,6 +160,7 @@ def write_receipt(spec: RunSpec, version: str) -> None:
             "runs_root": str(spec.runs_root),
             "world_root": str(spec.world_root),
             "world_seed": spec.world_seed,
+            "arrivals": spec.arrivals,
             "external_roots": [str(spec.world_root)],
             "version": version,
             "created_utc": utc_now(),

@@ -21,7 +21,7 @@ from fraudloom.lock import FolderLock
 from fraudloom.memory import PeakMemory, release_memory, use_returning_pool
 from fraudloom.meter import Meter
 from fraudloom.planonly import demand_room, folder_bytes, plan_run
-from fraudloom.policies_api import Pack, load_pack
+from fraudloom.policies_api import Pack, find_pack, load_pack
 from fraudloom.pool import worker_count
 from fraudloom.progress import Progress
 from fraudloom.publish import Journal, RunReport, make_folder, roll_forward
@@ -85,6 +85,7 @@ class _Call:
         if options.run_id is not None:
             check_run_id(options.run_id)
         contracts = load_contracts(options.contracts)
+        find_pack(options.policies)  # a mistyped name is bad usage: it leaves no run behind
         choice = choose_world(options, contracts)
         self.result.values |= {"world_root": str(choice.root), "manifest_fingerprint": choice.fingerprint}
         try:
@@ -136,6 +137,7 @@ class _Call:
         root = runs_root / run_id
         if pack is not None and not (found and found.sealed):
             self._demand_room(choice, pack, contracts, folder_bytes(root))
+        manifest = read_world_manifest(choice.root)
         spec = RunSpec(
             axes,
             run_id,
@@ -146,7 +148,8 @@ class _Call:
             pack.name if pack else options.policies,
             pack.profile if pack else "full",
             contracts.root,
-            read_world_manifest(choice.root).get("seed"),
+            manifest.get("seed"),
+            sum(int(manifest.get("arrivals", {}).get(s, 0)) for s in axes.scenarios) if axes.scenarios else None,
         )
         make_folder(root)
         stack.enter_context(FolderLock(root / WORK / "lock", f"run {run_id}"))

@@ -115,6 +115,7 @@ class RunSpec:
     profile: str
     contracts_root: Path
     world_seed: int | None = None
+    arrivals: int | None = None
     extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property

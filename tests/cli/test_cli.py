@@ -49,6 +49,7 @@ USAGE = [
     ("run", "--run-id", "../escape", "--arrivals", "5"),
     ("run", "--world", "no-such-folder"),
     ("run", "--policies", "no-such-pack", "--plan-only"),
+    ("run", "--policies", "."),
     ("contracts", "show", "no_such_dataset"),
     ("contracts", "nonsense"),
     ("policies", "show", "no_such_policy"),
@@ -162,6 +163,20 @@ def test_runs_commands_on_nothing(tmp_path: Path) -> None:
     listed = fraudloom("runs", "list", "--runs-root", str(tmp_path), "--json")
     assert (listed.returncode, json.loads(listed.stdout)) == (0, {"runs": []})
     assert fraudloom("runs", "show", "--runs-root", str(tmp_path)).returncode == 2
+
+
+def test_runs_list_is_a_table(tmp_path: Path) -> None:
+    """A column without a name, or a run without its arrivals, would leave a reader to guess what stands there."""
+    receipt = {"run_id": "a" * 32, "created_utc": "2024-05-06T07:08:09.000000Z", "axes": {}, "seed": 7}
+    receipt |= {"scenarios": ["baseline_v1"], "policies": "default", "arrivals": 1_234_567}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/run_receipt.json").write_text(json.dumps(receipt), "utf-8")
+    head, _, row = [x for x in fraudloom("runs", "list", "--runs-root", str(tmp_path)).stdout.splitlines() if x.strip()]
+    assert head.split() == ["run", "made", "(UTC)", "status", "arrivals", "seed", "policies,", "scenarios"]
+    told = ["a" * 32, "2024-05-06", "07:08", "UNFINISHED", "1,234,567", "7", "default,", "baseline_v1"]
+    assert row.split() == told
+    listed = json.loads(fraudloom("runs", "list", "--runs-root", str(tmp_path), "--json").stdout)
+    assert listed["runs"][0]["arrivals"] == 1_234_567
 
 
 def test_plan_only_writes_nothing(tmp_path: Path) -> None:

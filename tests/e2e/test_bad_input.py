@@ -99,6 +99,15 @@ def test_bad_policies(world_2k: Path, tmp_path: Path, old: str, new: str, words:
     assert (row["state"], row["status"]) == ("S0", "FAIL")
 
 
+@pytest.mark.parametrize("name", ["defualt", "."])
+def test_mistyped_pack_leaves_nothing(world_2k: Path, tmp_path: Path, name: str) -> None:
+    """Broken: a slip of the fingers leaves a failed run in the list of runs."""
+    status, text = _run(world_2k, tmp_path / "runs", "--policies", name)
+    assert status == 2, text
+    assert "PACK_UNKNOWN" in text and "two-event" in text and "do:" in text
+    assert not list(tmp_path.iterdir())
+
+
 def test_unresolved_schema_reference(world_2k: Path, tmp_path: Path) -> None:
     """Broken: a contract that points nowhere is met in the middle of a run, or never."""
     contracts = Path(shutil.copytree(packaged_root(), tmp_path / "contracts"))

@@ -39,7 +39,13 @@ class SealedRun(Mapping[str, pads.Dataset]):
             if len(parts) > 3 and parts[3] in found:
                 path = self.root / entry["path"]
                 if not path.is_file():
-                    raise SealError("RUN", "FILE_MISSING", what="a sealed file is missing", where=path)
+                    raise SealError(
+                        "RUN",
+                        "FILE_MISSING",
+                        what="a sealed file is missing",
+                        where=path,
+                        action="restore the file, or weave the run again with --fresh",
+                    )
                 found[parts[3]].append(path)
         return found
 
@@ -110,7 +116,14 @@ def open_run(run: str | PathLike[str], contracts: Contracts | None = None) -> Se
     """Open a run folder; UsageError when it is none, SealError when the run is not sealed."""
     root = Path(run)
     if not (root / RECEIPT).is_file():
-        raise UsageError("API", "NOT_A_RUN", what="the folder holds no run", found=f"no {RECEIPT}", where=root)
+        raise UsageError(
+            "API",
+            "NOT_A_RUN",
+            what="the folder holds no run",
+            found=f"no {RECEIPT}",
+            where=root,
+            action="name the folder of a run; `fraudloom runs list` shows them",
+        )
     if not (root / SEAL).is_file():
         raise SealError(
             "API",

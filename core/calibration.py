@@ -72,7 +72,13 @@ def replaced(text: str, numbers: Mapping[str, float | int]) -> str:
         for key in path.split("."):
             node = next((v for k, v in node.value if k.value == key), None) if node is not None else None
         if not isinstance(node, yaml.ScalarNode):
-            raise PolicyError("CALIBRATE", "CALIBRATION_KEY_MISSING", what="no number at this key", found=path)
+            raise PolicyError(
+                "CALIBRATE",
+                "CALIBRATION_KEY_MISSING",
+                what="no number at this key",
+                found=path,
+                action="name keys of issuer_policy_6B in issuer_calibration_6B",
+            )
         places.append((node.start_mark.index, node.end_mark.index, repr(value)))
     for start, end, shown in sorted(places, reverse=True):
         text = text[:start] + shown + text[end:]

@@ -27,7 +27,9 @@ def perf_kernels(
 
     unknown = sorted(set(kernel or ()) - set(all_cases()))
     if unknown:
-        raise UsageError("PERF", "KERNEL_UNKNOWN", what="no such kernel", found=", ".join(unknown))
+        raise UsageError(
+            "PERF", "KERNEL_UNKNOWN", what="no such kernel", found=", ".join(unknown), action="name one of these"
+        )
     status = kernels.main(as_json=as_json, only=kernel or (), rounds=rounds)
     if status:
         raise typer.Exit(status)

@@ -70,7 +70,12 @@ def run_command(
     verify: Annotated[
         Verify, typer.Option(help="Hash the world's every byte first, or bulk data when it is first read.")
     ] = Verify.full,
-    plan_only: Annotated[bool, typer.Option("--plan-only", help="Print what it will take, and stop.")] = False,
+    plan_only: Annotated[
+        bool,
+        typer.Option(
+            "--plan-only", help="Print what it will take, and stop; status 4 where the disk would not hold it."
+        ),
+    ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Print the cost of each state.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
@@ -90,9 +95,19 @@ def run_command(
             action="leave out --world, or leave these out",
         )
     if run_id is not None and fresh:
-        raise UsageError("RUN", "OPTIONS_CONFLICT", what="--fresh makes a new run, --run-id names one")
+        raise UsageError(
+            "RUN",
+            "OPTIONS_CONFLICT",
+            what="--fresh makes a new run, --run-id names one",
+            action="leave one of the two out",
+        )
     if STATES.index(str(first)) > STATES.index(str(last)):
-        raise UsageError("RUN", "STATES_ORDER", what=f"--from {first} lies after --to {last}")
+        raise UsageError(
+            "RUN",
+            "STATES_ORDER",
+            what=f"--from {first} lies after --to {last}",
+            action="name states in the order S0 to S5",
+        )
     options = RunOptions(
         world=world,
         arrivals=DEFAULT_ARRIVALS if arrivals is None else arrivals,

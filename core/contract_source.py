@@ -48,7 +48,13 @@ def read_contract(path: Path) -> Any:
     try:
         return yaml.load(text, Loader=YamlLoader)
     except yaml.YAMLError as e:
-        raise ContractError("CONTRACT", "CONTRACT_FILE_MALFORMED", what=" ".join(str(e).split()), where=path) from None
+        raise ContractError(
+            "CONTRACT",
+            "CONTRACT_FILE_MALFORMED",
+            what=" ".join(str(e).split()),
+            where=path,
+            action="restore the contracts; see `fraudloom contracts check`",
+        ) from None
 
 
 class ContractSource:
@@ -58,7 +64,12 @@ class ContractSource:
         self.root = (root or packaged_root()).resolve()
         if layout not in LAYOUTS:
             raise ContractError(
-                "CONTRACT", "LAYOUT_UNKNOWN", what="no such contracts layout", found=layout, expected=", ".join(LAYOUTS)
+                "CONTRACT",
+                "LAYOUT_UNKNOWN",
+                what="no such contracts layout",
+                found=layout,
+                expected=", ".join(LAYOUTS),
+                action="name a layout that is supported",
             )
         self.layout = LAYOUTS[layout]
         self._packs: dict[str, Any] = {}
@@ -90,13 +101,20 @@ class ContractSource:
             "NOT_REGISTERED",
             what=f"the registry lacks {artefact_id}",
             where=self.root / self.layout.registry,
+            action="restore the contracts; see `fraudloom contracts check`",
         )
 
     def resolve(self, ref: str) -> Any:
         """The schema that a reference names: `file#/json/pointer`. ContractError when an anchor does not resolve."""
         name, _, pointer = ref.partition("#")
         if not name or ".." in name.split("/"):
-            raise ContractError("CONTRACT", "SCHEMA_REF", what="a schema reference names a file", found=ref)
+            raise ContractError(
+                "CONTRACT",
+                "SCHEMA_REF",
+                what="a schema reference names a file",
+                found=ref,
+                action="restore the contracts; see `fraudloom contracts check`",
+            )
         node = self.pack(name)
         for step in pointer.strip("/").split("/") if pointer.strip("/") else ():
             key = step.replace("~1", "/").replace("~0", "~")

@@ -127,7 +127,13 @@ class Dataset:
         for c in self.columns:
             if c.name == name:
                 return c
-        raise ContractError("CONTRACT", "COLUMN_UNKNOWN", what=f"{self.id} has no column {name}", where=self.id)
+        raise ContractError(
+            "CONTRACT",
+            "COLUMN_UNKNOWN",
+            what=f"{self.id} has no column {name}",
+            where=self.id,
+            action="restore the contracts; see `fraudloom contracts check`",
+        )
 
     def arrow_schema(self, profile: str = "full") -> pa.Schema:
         """Arrow schema as published under a profile, nullability included."""
@@ -140,7 +146,11 @@ class Dataset:
             return self.path.format(**values)
         except KeyError as e:
             raise ContractError(
-                "CONTRACT", "PATH_TOKEN_MISSING", what=f"the path of {self.id} needs {e}", where=self.path
+                "CONTRACT",
+                "PATH_TOKEN_MISSING",
+                what=f"the path of {self.id} needs {e}",
+                where=self.path,
+                action="restore the contracts; see `fraudloom contracts check`",
             ) from None
 
 
@@ -184,6 +194,7 @@ class Contracts:
                 what=f"{name} has no label {label}",
                 found=label,
                 expected=", ".join(self.enums[name]),
+                action="restore the contracts; see `fraudloom contracts check`",
             ) from None
 
     def artefact_path(self, artefact_id: str, **tokens: object) -> str:
@@ -194,7 +205,12 @@ class Contracts:
 def _column(dataset_id: str, row: list[Any], enums: Mapping[str, tuple[str, ...]]) -> Column:
     if not isinstance(row, list) or len(row) != 6:
         raise ContractError(
-            "CONTRACT", "COLUMN_MALFORMED", what="a column needs six fields", found=row, where=dataset_id
+            "CONTRACT",
+            "COLUMN_MALFORMED",
+            what="a column needs six fields",
+            found=row,
+            where=dataset_id,
+            action="restore the contracts; see `fraudloom contracts check`",
         )
     name, kind, visibility, profile, encoding, doc = (str(x) for x in row)
     nullable = kind.endswith("?")
@@ -215,6 +231,7 @@ def _column(dataset_id: str, row: list[Any], enums: Mapping[str, tuple[str, ...]
                 found=found,
                 expected=", ".join(expected),
                 where=dataset_id,
+                action="restore the contracts; see `fraudloom contracts check`",
             )
     return Column(name, "enum" if enum else kind, nullable, enum, visibility, profile, encoding, doc)
 
@@ -230,6 +247,7 @@ def _dataset(dataset_id: str, raw: Mapping[str, Any], enums: Mapping[str, tuple[
             what="keys and sort columns must exist, names must be unique",
             found=missing or names,
             where=dataset_id,
+            action="restore the contracts; see `fraudloom contracts check`",
         )
     return Dataset(
         id=dataset_id,
@@ -299,7 +317,13 @@ def _load(root: Path) -> Contracts:
         try:
             raw[name] = yaml.load(path.read_text("utf-8"), Loader=YamlLoader)
         except yaml.YAMLError as e:
-            raise ContractError("CONTRACT", "CONTRACT_FILE_MALFORMED", what=str(e), where=path) from None
+            raise ContractError(
+                "CONTRACT",
+                "CONTRACT_FILE_MALFORMED",
+                what=str(e),
+                where=path,
+                action="restore the contracts; see `fraudloom contracts check`",
+            ) from None
     enums = {k: tuple(str(x) for x in v) for k, v in raw["enums.yaml"]["enums"].items()}
     datasets: dict[str, Dataset] = {}
     for name in ("upstream.yaml", "6B.yaml"):

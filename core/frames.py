@@ -73,7 +73,12 @@ def _group(engine: Engine, ds: Dataset, sc: Scenario, state: str, part: int, gro
             return from_arrow(ds, f.read_row_group(group, use_threads=False))
     except (pa.ArrowException, OSError) as e:
         raise DataError(
-            state, "PART_UNREADABLE", what=f"a published part of {ds.id}", found=str(e).splitlines()[0], where=path
+            state,
+            "PART_UNREADABLE",
+            what=f"a published part of {ds.id}",
+            found=str(e).splitlines()[0],
+            where=path,
+            action="restore the file, or make the world or run that holds it again",
         ) from None
 
 

@@ -109,6 +109,7 @@ def read_map(path: Path, contracts: Contracts, decimals: Mapping[str, int]) -> I
                 found=source[key],
                 expected=", ".join(contracts.enum(enum)),
                 where=path,
+                action="correct the value in the map",
             )
     return ImportMap(
         source["format"],
@@ -183,6 +184,7 @@ def _plain(column: pa.Array, name: str, path: Path) -> list[Any]:
             found=f"{name}: {kind}",
             expected="plain values",
             where=path,
+            action="name a column of plain values, or flatten the log",
         )
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         column = pc.cast(column, pa.timestamp("us", kind.tz), safe=False)
@@ -414,7 +416,9 @@ def read_log(
 ) -> LogRows:
     """Read a log. DataError: a column of the map is absent, the file is unreadable, or too many rows are unusable."""
     if not path.is_file():
-        raise DataError("WORLD", "IMPORT_UNREADABLE", what="no such file", where=path)
+        raise DataError(
+            "WORLD", "IMPORT_UNREADABLE", what="no such file", where=path, action="name the file of the log"
+        )
     reader = _Reader(spec, contracts, max(max_bad_rows, 10))
     try:
         for block in (_csv_blocks if spec.format == "csv" else _parquet_blocks)(path, spec.columns):
@@ -441,5 +445,6 @@ def read_log(
             found=f"{reader.bad_rows} unusable rows",
             expected="at least one row",
             where=path,
+            action="see the reasons by line; correct the log or its map",
         )
     return rows

@@ -190,6 +190,7 @@ class PassB:
                         what=f"part {part} of {dataset}, woven again, has another content digest",
                         found=found,
                         expected=None if record is None else record["files"][dataset]["content_digest"],
+                        action="weave a new run with --fresh, and report it: equal inputs must give equal bytes",
                     )
         results = {}
         for dataset, writer in work.writers.items():

@@ -63,17 +63,31 @@ def read_document(path: Path) -> tuple[Any, str]:
     try:
         data = path.read_bytes()
     except OSError as e:
-        raise PolicyError("POLICY", "POLICY_UNREADABLE", what=f"{path.name}: {e.strerror or e}", where=path) from None
+        raise PolicyError(
+            "POLICY",
+            "POLICY_UNREADABLE",
+            what=f"{path.name}: {e.strerror or e}",
+            where=path,
+            action="put the file there, or name another pack",
+        ) from None
     if len(data) > MAX_BYTES:
         raise PolicyError(
-            "POLICY", "POLICY_TOO_LARGE", what="the file is too large", found=len(data), expected=MAX_BYTES, where=path
+            "POLICY",
+            "POLICY_TOO_LARGE",
+            what="the file is too large",
+            found=len(data),
+            expected=MAX_BYTES,
+            where=path,
+            action="split or shorten the file",
         )
     try:
         text = data.decode("utf-8")
         _refuse_anchors(text)
         return yaml.load(text, Loader=_StrictLoader), hashlib.sha256(data).hexdigest()
     except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise PolicyError("POLICY", "POLICY_MALFORMED", what=" ".join(str(e).split()), where=path) from None
+        raise PolicyError(
+            "POLICY", "POLICY_MALFORMED", what=" ".join(str(e).split()), where=path, action="correct the YAML"
+        ) from None
 
 
 def read_yaml(path: Path) -> Any:
@@ -102,6 +116,7 @@ class Pack:
                 what=f"the pack {self.name} has no policy of that name",
                 found=policy_id,
                 expected=", ".join(self.docs),
+                action="name one of these, or another --pack",
             )
         return self.docs[policy_id]
 
@@ -111,30 +126,48 @@ def packs_root() -> Path:
     return Path(str(resources.files("fraudloom.policies")))
 
 
-def _folder(name_or_dir: str | Path) -> Path:
+def find_pack(name_or_dir: str | Path) -> Path:
+    """Folder of a pack by shipped name or by folder; PolicyError (PACK_UNKNOWN) when none is meant."""
     path = Path(name_or_dir)
-    if path.is_dir():
+    if (path / "pack.yaml").is_file():
         return path
     shipped = packs_root() / str(name_or_dir)
     if (shipped / "pack.yaml").is_file():
         return shipped
     names = sorted(p.parent.name for p in packs_root().glob("*/pack.yaml"))
     raise PolicyError(
-        "POLICY", "PACK_UNKNOWN", what="no such policy pack", found=str(name_or_dir), expected=", ".join(names)
+        "POLICY",
+        "PACK_UNKNOWN",
+        what="the folder holds no pack.yaml" if path.is_dir() else "no such policy pack",
+        found=str(name_or_dir),
+        expected=", ".join(names),
+        action="name one of these, or a folder that holds a pack.yaml",
     )
 
 
 @cache
 def _validator(path: Path) -> jsonschema.Draft202012Validator:
     if not path.is_file():
-        raise PolicyError("POLICY", "SCHEMA_MISSING", what="the policy has no schema", expected=path)
+        raise PolicyError(
+            "POLICY",
+            "SCHEMA_MISSING",
+            what="the policy has no schema",
+            expected=path,
+            action="name the file as the policy that it holds, or take it out of the pack",
+        )
     schema = read_yaml(path)
     # The schemas that ship are proven by `contracts check`, a part of every test run; here that took 0.4 s of a start.
     if not path.is_relative_to(packaged_root()):
         try:
             jsonschema.Draft202012Validator.check_schema(schema)
         except jsonschema.SchemaError as e:
-            raise PolicyError("POLICY", "SCHEMA_MALFORMED", what=e.message[:300], where=path) from None
+            raise PolicyError(
+                "POLICY",
+                "SCHEMA_MALFORMED",
+                what=e.message[:300],
+                where=path,
+                action="correct the policy; `fraudloom policies check` names file and key",
+            ) from None
     return jsonschema.Draft202012Validator(schema)
 
 
@@ -171,15 +204,21 @@ def check_document(policy_id: str, doc: Any, path: Path, contracts: Contracts) -
 def load_pack(name_or_dir: str | Path, contracts: Contracts) -> Pack:
     """Load a pack by shipped name or by folder, its parents (`extends`) first; every policy is schema-checked."""
     chain: list[tuple[Path, Mapping[str, Any]]] = []
-    folder: Path | None = _folder(name_or_dir)
+    folder: Path | None = find_pack(name_or_dir)
     while folder is not None:
         head = read_yaml(folder / "pack.yaml")
         check_document("pack", head, folder / "pack.yaml", contracts)
         chain.append((folder, head))
         parent = head.get("extends")
         if len(chain) > 8:
-            raise PolicyError("POLICY", "PACK_CYCLE", what="packs extend each other in a circle", where=folder)
-        folder = _folder(parent) if parent else None
+            raise PolicyError(
+                "POLICY",
+                "PACK_CYCLE",
+                what="packs extend each other in a circle",
+                where=folder,
+                action="take `extends` out of one pack.yaml",
+            )
+        folder = find_pack(parent) if parent else None
     docs: dict[str, Mapping[str, Any]] = {}
     sources: dict[str, Path] = {}
     hashes: dict[str, str] = {}

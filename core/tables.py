@@ -87,6 +87,7 @@ def _decode(c: Column, ds: Dataset, arr: pa.Array | pa.ChunkedArray) -> np.ndarr
             what=f"{ds.id}.{c.name} holds nulls",
             found=f"{arr.null_count} nulls",
             expected="none",
+            action="restore the file, or make the world or run that holds it again",
         )
     if c.enum:
         return _decode_enum(c, ds, arr)
@@ -96,7 +97,14 @@ def _decode(c: Column, ds: Dataset, arr: pa.Array | pa.ChunkedArray) -> np.ndarr
     if c.type == "bool":
         return np.asarray(arr.to_numpy(zero_copy_only=False), dtype=np.bool_)
     if arr.type != c.arrow_type():
-        raise DataError("DATA", "COLUMN_TYPE", what=f"{ds.id}.{c.name}", found=arr.type, expected=c.arrow_type())
+        raise DataError(
+            "DATA",
+            "COLUMN_TYPE",
+            what=f"{ds.id}.{c.name}",
+            found=arr.type,
+            expected=c.arrow_type(),
+            action="restore the file, or make the world or run that holds it again",
+        )
     if c.type == "ts":
         arr = arr.view(pa.int64())
     elif c.type == "day":
@@ -120,6 +128,7 @@ def _decode_enum(c: Column, ds: Dataset, arr: pa.Array) -> np.ndarray[Any, Any]:
             what=f"{ds.id}.{c.name} holds labels that the contract does not know",
             found=unknown[:5],
             expected=labels,
+            action="restore the file, or make the world or run that holds it again",
         )
     indices = arr.indices
     codes = pc.fill_null(indices, -1) if indices.null_count else indices
@@ -147,6 +156,7 @@ def from_arrow(ds: Dataset, data: pa.Table | pa.RecordBatch, columns: Sequence[s
                 what=f"{ds.id} lacks column {c.name}",
                 found=", ".join(data.schema.names),
                 expected=c.name,
+                action="restore the file, or make the world or run that holds it again",
             )
         out[c.name] = _decode(c, ds, data.column(c.name))
     return out
@@ -260,7 +270,13 @@ def open_part(path: Path, ds: Dataset) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
-        raise DataError("DATA", "PART_MISSING", what=f"a part of {ds.id} is missing", where=path) from None
+        raise DataError(
+            "DATA",
+            "PART_MISSING",
+            what=f"a part of {ds.id} is missing",
+            where=path,
+            action="restore the file, or make the world or run that holds it again",
+        ) from None
     except (pa.ArrowException, OSError) as e:
         raise DataError(
             "DATA",
@@ -281,7 +297,12 @@ def iter_groups(path: Path, ds: Dataset, columns: Sequence[str] | None = None) -
                 table = f.read_row_group(g, columns=names, use_threads=False)
             except (pa.ArrowException, OSError) as e:
                 raise DataError(
-                    "DATA", "PART_UNREADABLE", what=f"row group {g} of {ds.id}", found=str(e), where=path
+                    "DATA",
+                    "PART_UNREADABLE",
+                    what=f"row group {g} of {ds.id}",
+                    found=str(e),
+                    where=path,
+                    action="restore the file, or make the world or run that holds it again",
                 ) from None
             yield from_arrow(ds, table, columns)
 
@@ -314,5 +335,10 @@ def iter_batches(
                     yield from_arrow(ds, batch, columns)
             except (pa.ArrowException, OSError) as e:
                 raise DataError(
-                    "DATA", "PART_UNREADABLE", what=f"a part of {ds.id}", found=str(e), where=path
+                    "DATA",
+                    "PART_UNREADABLE",
+                    what=f"a part of {ds.id}",
+                    found=str(e),
+                    where=path,
+                    action="restore the file, or make the world or run that holds it again",
                 ) from None

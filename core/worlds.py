@@ -46,7 +46,13 @@ def read_world_manifest(root: Path) -> dict[str, Any]:
             action="name a world that `fraudloom world build` or `world import` made, or leave --world out",
         ) from None
     except (ValueError, KeyError) as e:
-        raise SealError("S0", "WORLD_MANIFEST_MALFORMED", what=f"{MANIFEST} is malformed: {e}", where=path) from None
+        raise SealError(
+            "S0",
+            "WORLD_MANIFEST_MALFORMED",
+            what=f"{MANIFEST} is malformed: {e}",
+            where=path,
+            action="restore the file, or build the world again",
+        ) from None
     return value
 
 
@@ -111,5 +117,6 @@ def choose_scenarios(options: RunOptions, world: Any) -> tuple[str, ...]:
             what="scenarios must be in the world, each named once",
             found=", ".join(unknown or wanted),
             expected=", ".join(known),
+            action="name scenarios of the world, or leave --scenario out",
         )
     return tuple(wanted)

@@ -96,6 +96,7 @@ def compile_behaviour(doc: Mapping[str, Any]) -> Behaviour:
                 found=(filters[f"allow_{kind}"], filters[f"block_{kind}"]),
                 expected="one of them empty",
                 where=f"{POLICY} at scope_filters",
+                action="keep one of the two lists",
             )
     flags = {name: bool(on) for state in doc["feature_flags"].values() for name, on in state.items()}
     caps, degrade = doc["caps"], doc["degrade"]

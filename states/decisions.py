@@ -50,7 +50,13 @@ class Decisions:
         )
         self.names = tuple(d.decision for d in self.items)
         if len(set(self.names)) != len(self.names):
-            raise PolicyError("POLICY", "DECISION_TWICE", what="a decision is listed twice", found=self.names)
+            raise PolicyError(
+                "POLICY",
+                "DECISION_TWICE",
+                what="a decision is listed twice",
+                found=self.names,
+                action="correct the policy; `fraudloom policies check` names file and key",
+            )
         self.keys = np.array([streams.key(d.family, d.decision) for d in self.items], dtype=np.uint64)
         self.slots = np.array([d.slots for d in self.items], dtype=np.int64)
 
@@ -58,7 +64,12 @@ class Decisions:
         """Row of a decision in `keys`, `slots` and evidence."""
         if name not in self.names:
             raise PolicyError(
-                "POLICY", "DECISION_MISSING", what="the RNG policy lacks a decision", expected=name, found=self.names
+                "POLICY",
+                "DECISION_MISSING",
+                what="the RNG policy lacks a decision",
+                expected=name,
+                found=self.names,
+                action="correct the policy; `fraudloom policies check` names file and key",
             )
         return self.names.index(name)
 
@@ -71,6 +82,7 @@ class Decisions:
                 what="the RNG policy lists other decisions",
                 expected=names,
                 found=self.names,
+                action="correct the policy; `fraudloom policies check` names file and key",
             )
 
     def new_evidence(self) -> EvidenceArray:

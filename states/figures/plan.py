@@ -89,7 +89,12 @@ def compile_plan(doc: Mapping[str, Any], known: Mapping[str, Any]) -> FigurePlan
         for name, law in laws.items():
             if name in corridors:
                 raise PolicyError(
-                    "FIGURES", "FIGURE_TWICE", what="a figure has two corridors", found=name, where=POLICY
+                    "FIGURES",
+                    "FIGURE_TWICE",
+                    what="a figure has two corridors",
+                    found=name,
+                    where=POLICY,
+                    action="correct the policy; `fraudloom policies check` names file and key",
                 )
             low, high = _ends(name, law["corridor"])
             corridors[name] = Corridor(str(section), low, high, bool(law.get("always", False)), str(law["means"]))

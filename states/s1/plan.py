@@ -140,6 +140,7 @@ def cut_rule(doc: Mapping[str, Any]) -> CutRule:
             what="a session's hard break must lie above its timeout",
             found=f"timeouts {rule.timeout_us.tolist()}, breaks {rule.break_us.tolist()} (microseconds)",
             where="sessionisation_policy_6B",
+            action="correct the policy; `fraudloom policies check` names file and key",
         )
     return rule
 
@@ -175,7 +176,13 @@ def _check_vocabularies(contracts: Contracts) -> None:
         found = contracts.enum(name)[: len(labels)]
         if found != labels:
             raise PolicyError(
-                "S1", "S1_VOCABULARY", what=f"{name} has other codes", found=found, expected=labels, where="enums.yaml"
+                "S1",
+                "S1_VOCABULARY",
+                what=f"{name} has other codes",
+                found=found,
+                expected=labels,
+                where="enums.yaml",
+                action="restore the contracts; see `fraudloom contracts check`",
             )
 
 

@@ -126,7 +126,11 @@ def attach(plan: S1Plan, world: World, arrivals: Columns, first_ordinal: int, ev
     largest = max((int(arrivals[c].max(initial=0)) for c in ("arrival_seq", "visit_key", "series_key")), default=0)
     if max(largest, *index.counts.values()) > SCRATCH_MAX:
         raise DataError(
-            "S1", "S1_WORLD_TOO_LARGE", what="a sequence number or entity id needs more than 31 bits", found=largest
+            "S1",
+            "S1_WORLD_TOO_LARGE",
+            what="a sequence number or entity id needs more than 31 bits",
+            found=largest,
+            action="use a world with fewer arrivals or entities",
         )
     who = ka.PartyOut(np.empty(n, np.int64), np.empty(n, np.int8), np.empty(n, np.float64))
     ka.attach_party(rows, index.people, index.holdings, plan.p_regular, plan.streams, evidence, who)

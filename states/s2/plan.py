@@ -323,6 +323,7 @@ def _check(decisions: Decisions, settlement: bool) -> None:
             what="flow_rng_policy_6B lists other slot counts than the kernels use",
             found=decisions.slots.tolist(),
             expected=SLOTS[: len(wanted)],
+            action="correct the policy; `fraudloom policies check` names file and key",
         )
 
 
@@ -337,6 +338,7 @@ def compile_plan(pack: Pack, world: Any, streams: Streams, contracts: Contracts)
             "S2_SETTLEMENT_HALF",
             what="flow shape, amounts and timing must all have a settlement section, or none",
             found=sections,
+            action="correct the policy; `fraudloom policies check` names file and key",
         )
     w, b = world_tables(world), behaviour(pack)
     decisions = Decisions(pack.doc("flow_rng_policy_6B"), streams)

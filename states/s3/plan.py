@@ -250,6 +250,7 @@ def _device_weights(laws: Laws, b: Behaviour, world: Any) -> tuple[Array, tuple[
             what=f"the world has no {name}",
             expected="the table, or degrade.optional_missing DISABLE in behaviour_config_6B",
             where=getattr(world, "root", None),
+            action="build the world again with this version of fraudloom",
         )
     weights = np.ones(len(table(world, "s4_device_base_6A")["device_id"]))
     return weights, (f"{name} is missing: every device weighs the same in the choice of victims",)
@@ -339,6 +340,7 @@ def again_rows(decisions: Decisions, s2: Decisions) -> Array:
             what="fraud_rng_policy_6B lists S2's decisions with other families or slots than flow_rng_policy_6B",
             found=found,
             expected=expected,
+            action="correct the policy; `fraudloom policies check` names file and key",
         )
     return np.array(rows, np.int64)
 

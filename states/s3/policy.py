@@ -102,7 +102,15 @@ class Laws:
 
 def refuse(code: str, what: str, found: object, expected: object = None) -> PolicyError:
     """A PolicyError of S3."""
-    return PolicyError("S3", code, what=what, found=found, expected=expected, where=f"{CATALOGUE}, {OVERLAY}")
+    return PolicyError(
+        "S3",
+        code,
+        what=what,
+        found=found,
+        expected=expected,
+        where=f"{CATALOGUE}, {OVERLAY}",
+        action="correct the policy; `fraudloom policies check` names file and key",
+    )
 
 
 def running(weights: Array) -> Array:

@@ -145,7 +145,8 @@ class S4Plan:
 
 
 def _refuse(what: str, **more: object) -> PolicyError:
-    return PolicyError("S4", "S4_LABEL_POLICY_INVALID", what=what, **more)  # type: ignore[arg-type]
+    action = "correct the policy that is named; see contracts/laws/s4.md"
+    return PolicyError("S4", "S4_LABEL_POLICY_INVALID", what=what, action=action, **more)
 
 
 def _code(contracts: Contracts, enum: str, label: str, where: str) -> int:
@@ -299,7 +300,13 @@ def _check_vocabularies(contracts: Contracts) -> None:
         found = contracts.enum(name)[: len(labels)]
         if found != labels:
             raise PolicyError(
-                "S4", "S4_VOCABULARY", what=f"{name} has other codes", found=found, expected=labels, where="enums.yaml"
+                "S4",
+                "S4_VOCABULARY",
+                what=f"{name} has other codes",
+                found=found,
+                expected=labels,
+                where="enums.yaml",
+                action="restore the contracts; see `fraudloom contracts check`",
             )
 
 

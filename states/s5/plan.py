@@ -81,6 +81,7 @@ def compile_plan(doc: Mapping[str, Any], allowed: Behaviour | None = None) -> S5
                     found=[low, high],
                     expected="low <= high",
                     where="segment_validation_policy_6B",
+                    action="correct the policy; `fraudloom policies check` names file and key",
                 )
             corridors.setdefault(group, {})[name] = (float(low), float(high))
     if set(doc["checks"]) != set(PROVES):
@@ -91,6 +92,7 @@ def compile_plan(doc: Mapping[str, Any], allowed: Behaviour | None = None) -> S5
             found=sorted(set(doc["checks"]) ^ set(PROVES)),
             expected="the same set",
             where="segment_validation_policy_6B",
+            action="correct the policy; `fraudloom policies check` names file and key",
         )
     return S5Plan(
         severity={c: str(doc["checks"][c]["severity"]) for c in PROVES},

@@ -94,6 +94,7 @@ def _bounds(gate: str, name: str, doc: Mapping[str, float]) -> Bounds:
             found=dict(doc),
             expected="lower bounds below upper bounds",
             where="realism_gates_6B",
+            action="correct the policy; `fraudloom policies check` names file and key",
         )
     return found
 

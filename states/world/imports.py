@@ -75,7 +75,14 @@ def _context(
     first = int(days.min()) - MARGIN_DAYS if len(days) else 20454
     count = int(days.max()) + MARGIN_DAYS + 1 - first if len(days) else 90
     if count > MAX_DAYS:
-        raise DataError("WORLD", "IMPORT_HORIZON", what="the log spans too many days", found=count, expected=MAX_DAYS)
+        raise DataError(
+            "WORLD",
+            "IMPORT_HORIZON",
+            what="the log spans too many days",
+            found=count,
+            expected=MAX_DAYS,
+            action="import a shorter span of the log",
+        )
     local = {**policy, "cities": places.cities}
     start = (date(1970, 1, 1) + timedelta(days=first)).isoformat()
     world = WorldSpec(len(rows), int(identity["seed"]), count, start, (SCENARIO,))

@@ -286,12 +286,24 @@ def open_partial(out: Path, mf: str) -> Path:
         except FileExistsError:
             continue  # held by a process of another system with this number
         except OSError as e:
-            raise EnvironmentFault("WORLD", "OUT_NOT_WRITABLE", what=str(e), where=out) from None
+            raise EnvironmentFault(
+                "WORLD",
+                "OUT_NOT_WRITABLE",
+                what=str(e),
+                where=out,
+                action="name another --out, or get the permission to write there",
+            ) from None
         fd = _lock(partial)
         if fd is not None:  # None: somebody took it for a leftover before it was held
             _HELD[partial] = fd
             return partial
-    raise EnvironmentFault("WORLD", "OUT_NOT_WRITABLE", what="no free name for a building folder", where=out)
+    raise EnvironmentFault(
+        "WORLD",
+        "OUT_NOT_WRITABLE",
+        what="no free name for a building folder",
+        where=out,
+        action="name another --out, or get the permission to write there",
+    )
 
 
 def _let_go(partial: Path) -> None:
@@ -322,7 +334,9 @@ def move_into_place(partial: Path, out: Path) -> None:
     try:
         os.rename(partial, out)
     except OSError as e:
-        raise ConflictError("WORLD", "OUT_TAKEN", what=str(e), where=out) from None
+        raise ConflictError(
+            "WORLD", "OUT_TAKEN", what=str(e), where=out, action="name another --out, or move what is there"
+        ) from None
     _let_go(partial)
     fd = os.open(out.parent, os.O_RDONLY)
     try:

@@ -59,12 +59,24 @@ class WorldSpec:
         limits = (("arrivals", self.arrivals, 0, 1 << 36), ("seed", self.seed, 0, (1 << 63) - 1))
         for name, value, lo, hi in (*limits, ("days", self.days, 1, MAX_DAYS)):
             if not lo <= value <= hi:
-                raise UsageError("WORLD", "SPEC_RANGE", what=f"{name} is out of range", found=value, expected=(lo, hi))
+                raise UsageError(
+                    "WORLD",
+                    "SPEC_RANGE",
+                    what=f"{name} is out of range",
+                    found=value,
+                    expected=(lo, hi),
+                    action="give a value in this range",
+                )
         try:
             date.fromisoformat(self.start)
         except ValueError:
             raise UsageError(
-                "WORLD", "SPEC_START", what="the start is not a date", found=self.start, expected="YYYY-MM-DD"
+                "WORLD",
+                "SPEC_START",
+                what="the start is not a date",
+                found=self.start,
+                expected="YYYY-MM-DD",
+                action="give the start as YYYY-MM-DD in the world policy",
             ) from None
         unknown = [s for s in self.scenarios if s not in policy["scenarios"]]
         if unknown or not self.scenarios or len(set(self.scenarios)) != len(self.scenarios):
@@ -74,6 +86,7 @@ class WorldSpec:
                 what="scenarios must be known and named once",
                 found=", ".join(unknown or self.scenarios) or "none",
                 expected=", ".join(policy["scenarios"]),
+                action="name known scenarios, each once",
             )
 
 

@@ -47,7 +47,13 @@ def _city(ctx_policy: Any, country: str, zone: str | None) -> list[Any]:
     near = [c for c in ctx_policy["cities"] if c[1] == country]
     best = next((c for c in near if c[2] == zone), near[0] if near else None)
     if best is None:
-        raise DataError("WORLD", "IMPORT_COUNTRY", what="the policy has no city of the country", found=country)
+        raise DataError(
+            "WORLD",
+            "IMPORT_COUNTRY",
+            what="the policy has no city of the country",
+            found=country,
+            action="give the country cities in the world policy (--policy), or correct it in the map",
+        )
     return list(best)
 
 
@@ -119,6 +125,7 @@ def build_stores(ctx: Context, rows: LogRows, places: Places) -> Stores:
             found=law["mcc"],
             expected=", ".join(map(str, sorted(known))),
             where="world_policy",
+            action="correct the policy; `fraudloom policies check` names file and key",
         )
     place = np.asarray([known.get(int(m), known[int(law["mcc"])]) for m in cols["mcc"]], np.int64)
     cols["demand_class"] = np.full(n, ctx.code("demand_class", law["demand_class"]), np.int8)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fraudloom.errors import PolicyError
+from fraudloom.states.corridors import corridor_ends
 
 INSIDE, OUTSIDE, NOT_APPLICABLE = "inside", "outside", "not applicable"
 POLICY = "run_figures_6B"
@@ -64,18 +65,7 @@ class Outcome:
 
 
 def _ends(name: str, ends: Any) -> tuple[float, float]:
-    low, high = (float(x) for x in ends)
-    if low > high:
-        raise PolicyError(
-            "FIGURES",
-            "CORRIDOR_EMPTY",
-            what=f"the corridor of {name} ends before it begins",
-            found=[low, high],
-            expected="[low, high]",
-            where=POLICY,
-            action="swap the ends",
-        )
-    return low, high
+    return corridor_ends(name, ends, POLICY, "FIGURES")
 
 
 def compile_plan(doc: Mapping[str, Any], known: Mapping[str, Any]) -> FigurePlan:

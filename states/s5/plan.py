@@ -8,6 +8,7 @@ from typing import Any
 
 from fraudloom.errors import PolicyError
 from fraudloom.states.behaviour import Behaviour
+from fraudloom.states.corridors import corridor_ends
 
 #: One sentence per check: what a PASS proves.
 PROVES: dict[str, str] = {
@@ -72,18 +73,9 @@ def compile_plan(doc: Mapping[str, Any], allowed: Behaviour | None = None) -> S5
     or a check is unknown."""
     corridors: dict[str, dict[str, tuple[float, float]]] = {}
     for group, body in doc["corridors"].items():
-        for name, (low, high) in body.items():
-            if low > high:
-                raise PolicyError(
-                    "S5",
-                    "S5_VALIDATION_POLICY_INVALID",
-                    what=f"the corridor {group}.{name} is empty",
-                    found=[low, high],
-                    expected="low <= high",
-                    where="segment_validation_policy_6B",
-                    action="correct the policy; `fraudloom policies check` names file and key",
-                )
-            corridors.setdefault(group, {})[name] = (float(low), float(high))
+        for name, ends in body.items():
+            told = f"{group}.{name}", ends, "segment_validation_policy_6B", "S5", "S5_VALIDATION_POLICY_INVALID"
+            corridors.setdefault(group, {})[name] = corridor_ends(*told)
     if set(doc["checks"]) != set(PROVES):
         raise PolicyError(
             "S5",

@@ -13,6 +13,7 @@ from typing import Any
 from fraudloom.contracts_api import Contracts
 from fraudloom.errors import PolicyError
 from fraudloom.policies_api import load_pack
+from fraudloom.states.corridors import corridor_ends
 from fraudloom.states.world.figure_rows import (
     KEYS_HELD,
     Rows,
@@ -50,16 +51,7 @@ def load_corridors(contracts: Contracts) -> Mapping[str, Any]:
     doc = load_pack("world", contracts).doc(POLICY)
     for part in (doc["world"], *doc["scenarios"].values()):
         for name, law in part.items():
-            if law["corridor"][0] > law["corridor"][1]:
-                raise PolicyError(
-                    "WORLD",
-                    "CORRIDOR_EMPTY",
-                    what=f"the corridor of {name} ends before it begins",
-                    found=law["corridor"],
-                    expected="[low, high]",
-                    where=POLICY,
-                    action="swap the ends",
-                )
+            corridor_ends(name, law["corridor"], POLICY, "WORLD")
     return doc
 
 

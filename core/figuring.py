@@ -10,7 +10,7 @@ from fraudloom.contracts_api import Contracts
 from fraudloom.pool import Stop, run_all, worker_count
 from fraudloom.progress import Progress
 from fraudloom.receipts import RunFolder
-from fraudloom.scoring import pack_of, seal_of
+from fraudloom.scoring import open_reading
 
 if TYPE_CHECKING:
     from fraudloom.states.figures import Outcome
@@ -36,13 +36,11 @@ def run_figures(
     """
     from fraudloom.states import figures
 
-    seal = seal_of(run, STATE)
-    pack = pack_of(run, policies, contracts, STATE)
-    plan = figures.compile_plan(pack.doc(POLICY), dict.fromkeys(figures.figure_names()))
-    axes = run.receipt["axes"]
-    world_root = world or Path(str(run.receipt["world_root"]))
-    surfaces = figures.find_tables(run.root, (e["path"] for e in seal["files"]), contracts)
-    town = figures.read_town(world_root, str(axes["manifest_fingerprint"]), contracts)
+    reading = open_reading(run, contracts, world, policies, STATE)
+    axes = reading.axes
+    plan = figures.compile_plan(reading.pack.doc(POLICY), dict.fromkeys(figures.figure_names()))
+    surfaces = figures.find_tables(run.root, reading.files, contracts)
+    town = figures.read_town(reading.world_root, str(axes["manifest_fingerprint"]), contracts)
     scenarios = list(axes["scenarios"])
     ctx = figures.Context(surfaces, town, plan, {s: town.shares() for s in scenarios})
     tasks = figures.scan_tasks(surfaces)
@@ -62,12 +60,7 @@ def run_figures(
         values = figures.values(ctx.families(), totals[s], town, plan, ctx.shares[s])
         found += figures.judge(plan, values, why_not, s, town.world.n_arrivals(s), town.imported)
     value = {
-        "run_id": run.run_id,
-        "run_root": str(run.root),
-        "world_root": str(world_root),
-        "axes": axes,
-        "profile": run.receipt.get("profile"),
-        "policies": pack.name,
+        **reading.facts(),
         "arrivals": {s: town.world.n_arrivals(s) for s in scenarios},
         "outside": [f"{o.scenario}/{o.name}" for o in found if o.status == "outside"],
         "figures": [o.as_dict() for o in found],

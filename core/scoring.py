@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,41 @@ if TYPE_CHECKING:
     from fraudloom.states.score import Report
 
 POLICY = "realism_gates_6B"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A sealed run that is about to be measured: which pack judges it, which files it has, and where its world lies."""
+
+    run: RunFolder
+    pack: Pack
+    axes: Mapping[str, Any]
+    world_root: Path
+    files: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """What every report on a run begins with."""
+        return {
+            "run_id": self.run.run_id,
+            "run_root": str(self.run.root),
+            "world_root": str(self.world_root),
+            "axes": self.axes,
+            "profile": self.run.receipt.get("profile"),
+            "policies": self.pack.name,
+        }
+
+
+def open_reading(
+    run: RunFolder, contracts: Contracts, world: Path | None, policies: str | None, state: str = "SCORE"
+) -> Reading:
+    """Open a run to be measured; `world` and `policies` instead of those of its receipt.
+
+    SealError when the run is not sealed, UsageError when its pack is not known.
+    """
+    seal = seal_of(run, state)
+    pack = pack_of(run, policies, contracts, state)
+    root = world or Path(str(run.receipt["world_root"]))
+    return Reading(run, pack, run.receipt["axes"], root, tuple(str(e["path"]) for e in seal["files"]))
 
 
 def pack_of(run: RunFolder, named: str | None, contracts: Contracts, state: str = "SCORE") -> Pack:
@@ -70,14 +106,12 @@ def score_run(
     """
     from fraudloom.states import score
 
-    seal = seal_of(run)
-    pack = pack_of(run, policies, contracts)
-    plan = score.compile_plan(pack.doc(POLICY))
-    axes = run.receipt["axes"]
-    world_root = world or Path(str(run.receipt["world_root"]))
-    surfaces = score.Surfaces.find(run.root, (e["path"] for e in seal["files"]), contracts)
+    reading = open_reading(run, contracts, world, policies)
+    axes = reading.axes
+    plan = score.compile_plan(reading.pack.doc(POLICY))
+    surfaces = score.Surfaces.find(run.root, reading.files, contracts)
     bare = not surfaces.has("s3_flow_anchor_with_fraud_6B", "pinned_label")
-    facts = score.read_world(world_root, str(axes["manifest_fingerprint"]), axes["scenarios"], contracts, bare)
+    facts = score.read_world(reading.world_root, str(axes["manifest_fingerprint"]), axes["scenarios"], contracts, bare)
     sharing = score.Sharing(facts.devices, facts.addresses, facts.accounts)
     ctx = score.Context(surfaces, facts, plan, sharing)
     tasks = score.scan_tasks(surfaces)
@@ -95,12 +129,7 @@ def score_run(
     figures = score.measure(score.Evidence(plan, surfaces, total, sharing))
     report = score.judge(plan, figures, facts.arrivals, facts.imported)
     value = {
-        "run_id": run.run_id,
-        "run_root": str(run.root),
-        "world_root": str(world_root),
-        "axes": axes,
-        "profile": run.receipt.get("profile"),
-        "policies": pack.name,
+        **reading.facts(),
         "arrivals": facts.arrivals,
         "verdict": report.verdict,
         "passed": report.passed,

@@ -10,6 +10,9 @@ import typer
 
 from fraudloom.cli_common import emit, say, settings
 
+#: Narrower terminals are not shown over how many flows a share is.
+ROOMY = 100
+
 
 def calibrate_command(
     ctx: typer.Context,
@@ -47,23 +50,29 @@ def calibrate_command(
 
 
 def _table(found: Any) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{found.pack}: pilot of {found.pilot['arrivals']:,} arrivals", title_justify="left")
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, ROOMY)
+    roomy = console.width >= ROOMY
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1 if roomy else 0, 0, 0), pad_edge=False)
     table.add_column("number", overflow="fold")
-    for name in ("frozen", "solved", "target", "gives now", "solved gives", "of flows", "within"):
+    shares = ("target", "frozen\ngives", "solved\ngives", *(["of flows"] if roomy else []))
+    for name in ("frozen", "solved", *shares, "within"):
         table.add_column(name, justify="right")
     for n in found.numbers:
         shares = (
             f"{n.target:.5f}",
             f"{n.before:.5f}",
             f"{n.achieved:.5f}",
-            f"{n.flows:,}",
+            *([f"{n.flows:,}"] if roomy else []),
             "yes" if n.within else "NO",
         )
         table.add_row(n.path, str(n.frozen), str(n.solved), *shares)
-    console = Console()
+    console.print(f"{found.pack}: pilot of {found.pilot['arrivals']:,} arrivals", markup=False)
     console.print(table)
     off = sum(not n.within for n in found.numbers)
     words = "every frozen number is within its tolerance" if found.holds else f"{off} frozen numbers are off"

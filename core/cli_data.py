@@ -50,7 +50,7 @@ def contracts_show(
             emit({d.id: {"owner": d.owner, "description": d.description} for d in contracts.datasets.values()})
             return
         for d in contracts.datasets.values():
-            say(f"{d.owner:<7}{d.id:<36}{d.description}")
+            _wrapped(f"{d.owner:<7}{d.id:<36}", d.description)
         return
     d = contracts.dataset(dataset)
     ref = ContractSource(contracts.root).schema_ref(d.id)
@@ -82,7 +82,7 @@ def contracts_show(
         return
     for name, value in facts.items():
         if value is not None and value != []:
-            say(f"{name:<14}{', '.join(value) if isinstance(value, list) else value}")
+            _wrapped(f"{name:<14}", ", ".join(value) if isinstance(value, list) else str(value))
     say("")
     _columns([{**c, "type": str(c["type"])} for c in columns])
     enums = dict.fromkeys(c.enum for c in d.columns if c.enum)
@@ -98,25 +98,24 @@ def _columns(columns: list[dict[str, Any]]) -> None:
     heads = {n: n for n in (*names, "doc")} | {"doc": "meaning"}
     wide = {n: max(len(str(row[n])) for row in (heads, *columns)) + 2 for n in names}
     for row in (heads, *columns):
-        cells = "  " + "".join(f"{row[n]!s:<{wide[n]}}" for n in names)
-        if _room(cells) is None:
-            _wrapped(cells, str(row["doc"]))
-        else:  # too narrow for six columns side by side: the meaning stands below
-            say(cells.rstrip())
-            _wrapped("      ", str(row["doc"]))
+        cells = [f"{row[n]!s:<{wide[n]}}" for n in names]
+        if _fits("  " + "".join(cells)):
+            _wrapped("  " + "".join(cells), str(row["doc"]))
+        else:  # too narrow for six columns side by side: half of them stand below the others
+            say("  " + "".join(cells[:3]).rstrip())
+            _wrapped("      " + "".join(cells[3:]), str(row["doc"]))
 
 
-def _room(head: str) -> int | None:
-    """Width of a terminal that has too little room beside `head`, else None."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    return width if width and width - len(head) < MIN_ROOM else None
+def _fits(head: str) -> bool:
+    """Whether a terminal has room beside `head`; what is no terminal has."""
+    return not sys.stdout.isatty() or shutil.get_terminal_size().columns - len(head) >= MIN_ROOM
 
 
 def _wrapped(head: str, text: str) -> None:
     """`head` and `text` on one line; in a terminal the text hangs below itself, elsewhere it stays whole."""
     room = shutil.get_terminal_size().columns - len(head) if sys.stdout.isatty() else 0
     if room >= MIN_ROOM:
-        text = ("\n" + " " * len(head)).join(textwrap.wrap(text, room)) or text
+        text = ("\n" + " " * len(head)).join(textwrap.wrap(text, room, break_on_hyphens=False)) or text
     say(head + text)
 
 

@@ -53,6 +53,13 @@ class _Tell:
             self.done, self.since = done, time.monotonic()
 
 
+def _tell_abandoned(out: Path, quiet: bool) -> None:
+    from fraudloom.progress import Progress
+    from fraudloom.worlds import tell_abandoned
+
+    tell_abandoned(out.absolute().parent, Progress(quiet))
+
+
 def _report(manifest: Any, as_json: bool) -> None:
     document = manifest.document
     facts = {
@@ -107,6 +114,7 @@ def world_build(
     contracts = load_contracts(settings(ctx).contracts)
     with _Tell(Progress(quiet)) as tell:
         manifest = build_world(spec, out, worker_count(workers), tell, contracts)
+    _tell_abandoned(out, quiet)
     _report(manifest, as_json)
 
 
@@ -142,6 +150,7 @@ def world_import(
             progress=tell,
             contracts=contracts,
         )
+    _tell_abandoned(out, quiet)
     _report(manifest, as_json)
 
 

@@ -96,6 +96,15 @@ def ensure_world(choice: WorldChoice, contracts: Contracts, workers: int, progre
             build_world(choice.spec, choice.root, workers=workers, progress=tell, contracts=contracts)
             if task.done < task.total:
                 task.advance(task.total - task.done)
+        tell_abandoned(choice.root.parent, progress)
+
+
+def tell_abandoned(folder: Path, progress: Progress) -> None:
+    """Say which building folders killed builds of other worlds left in a folder; a build removes its own."""
+    from fraudloom.states.world.publish import abandoned
+
+    for path in abandoned(folder):
+        progress.line(f"left by a killed build: {path}; build that world again, or remove the folder")
 
 
 def scenarios_in_scope(options: RunOptions, world: Any, pack: Pack) -> tuple[tuple[str, ...], list[str]]:

@@ -274,6 +274,20 @@ def remove_leftovers(out: Path, mf: str) -> list[Path]:
     return gone
 
 
+_PARTIAL = re.compile(r".+\.partial-[0-9a-f]{12}-[0-9]+")
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """Building folders in a folder whose process was killed, of whatever world: to be told, not to be removed."""
+    found = []
+    for path in sorted(p for p in folder.iterdir() if _PARTIAL.fullmatch(p.name)) if folder.is_dir() else ():
+        fd = None if path in _HELD else _lock(path)
+        if fd is not None and fd != NO_LOCKS:
+            os.close(fd)
+            found.append(path)
+    return found
+
+
 def open_partial(out: Path, mf: str) -> Path:
     """A fresh building folder beside `out`, held by this process: files appear under their final name only when all are
     written. What killed builds of the same world left there is removed first.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from e2e.conftest import cli
 
 from fraudloom.states.world import WorldSpec, build_world, publish
 from fraudloom.states.world.spec import make_context
@@ -78,6 +79,20 @@ def test_only_ones_own_dead_folders_are_removed(tmp_path, fingerprint):
         assert (away / "file").read_text() == "x"
         other.stdin.close()
     assert publish.remove_leftovers(out, fingerprint) == [living]
+
+
+def test_folders_of_other_killed_builds_are_told(tmp_path, fingerprint):
+    """A killed build of another world eats the disk without a word; or one that is at work is taken for dead."""
+    out, dead = tmp_path / "w", tmp_path / f"other.partial-{'0' * 12}-77"
+    dead.mkdir()
+    (tmp_path / "other.partial-7").mkdir()
+    mine = publish.open_partial(out, fingerprint)
+    assert publish.abandoned(tmp_path) == [dead]
+    publish.drop_partial(mine)
+    assert publish.abandoned(tmp_path / "nowhere") == []
+    done = cli("world", "build", "--out", out, "--arrivals", 0)
+    assert f"left by a killed build: {dead}" in done.stderr
+    assert dead.is_dir()
 
 
 def test_a_taken_number_is_passed_over(tmp_path, fingerprint):

@@ -18,7 +18,7 @@ from fraudloom.errors import ConflictError, ContractError, FraudloomError, Polic
 from fraudloom.evidence import write_audit
 from fraudloom.gates import reopen_gate, run_gate, run_validation
 from fraudloom.lock import FolderLock
-from fraudloom.memory import PeakMemory, release_memory, use_returning_pool
+from fraudloom.memory import PeakMemory, keep_freed_pages, release_memory, use_returning_pool
 from fraudloom.meter import Meter
 from fraudloom.planonly import demand_room, folder_bytes, plan_run
 from fraudloom.policies_api import Pack, find_pack, load_pack
@@ -43,6 +43,7 @@ def run_world(options: RunOptions, executor: Executor | None = None) -> RunResul
     """
     call = _Call(options)
     use_returning_pool()
+    keep_freed_pages()
     with PeakMemory() as memory, ExitStack() as stack:
         if executor is None:
             pool = ThreadPoolExecutor(worker_count(options.workers), thread_name_prefix="fraudloom")

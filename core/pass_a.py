@@ -18,7 +18,7 @@ from fraudloom.evidence import evidence_rows
 from fraudloom.memory import release_memory
 from fraudloom.pool import run_all
 from fraudloom.progress import Task
-from fraudloom.scratch import Arrays, load_arrays, save_arrays
+from fraudloom.scratch import Arrays, constant_columns, load_arrays, save_arrays
 from fraudloom.shards import Unit
 from fraudloom.tables import Columns
 
@@ -119,7 +119,9 @@ class PassA:
             if held:
                 order, ends = s1.scatter(held, sc.shards)
                 del held["_shard"]
-                record |= sc.scratch.write_unit(unit.index, s1.arrange(held, order), ends)
+                record["constant"] = constant_columns(held)
+                varying = {name: rows for name, rows in held.items() if name not in record["constant"]}
+                record |= sc.scratch.write_unit(unit.index, s1.arrange(varying, order), ends)
             elif self.scatter:
                 record |= {"counts": [0] * sc.shards, "files": {}}
             record["evidence"] = evidence_rows("S1", plan.decisions, evidence, "unit", unit.index)

@@ -69,6 +69,26 @@ def load_arrays(path: Path) -> Arrays:
     return found
 
 
+def constant_columns(cols: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, list[Any]]:
+    """Whole-number and bool columns of one value, as [dtype, value]: a unit's record says them, its files need not.
+
+    A world without pins has four of them. With fewer than two rows none is: a unit with rows has columns in its files.
+    """
+    found: dict[str, list[Any]] = {}
+    for name, v in cols.items():
+        if v.dtype.kind in "iub" and len(v) > 1 and v[0] == v[-1] and bool((v == v[0]).all()):
+            found[name] = [v.dtype.str, v[0].item()]
+    return found
+
+
+def _named(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Columns of a scatter and their dtypes: a column may be constant in one unit and in the files of another."""
+    record = next((r for r in records if r["columns"]), None)
+    if record is None:
+        return {}
+    return dict(record["columns"]) | {name: kind for name, (kind, _) in record.get("constant", {}).items()}
+
+
 class Scratch:
     """Scatter files of one scenario below `root` (a folder inside the run's work folder)."""
 
@@ -90,7 +110,8 @@ class Scratch:
     def write_unit(self, unit: int, cols: Columns, ends: np.ndarray[Any, Any]) -> dict[str, Any]:
         """Write the segments of a unit; return what the record must say about them.
 
-        Rows of shard s are `ends[s]:ends[s + 1]` of `cols` (contiguous; ends: int64[shards + 1]).
+        Rows of shard s are `ends[s]:ends[s + 1]` of `cols` (contiguous; ends: int64[shards + 1]). Of `constant_columns`
+        the caller may leave out some here, and put them into the record as "constant".
         """
         counts = np.diff(ends)
         files: dict[str, list[int]] = {}
@@ -101,7 +122,8 @@ class Scratch:
             path = self._file(part, unit)
             path.parent.mkdir(parents=True, exist_ok=True)
             crc = size = 0
-            with path.open("wb", buffering=1 << 20) as f:
+            # A buffer smaller than a segment: what is larger goes to the system as it is, not copied first.
+            with path.open("wb", buffering=1 << 14) as f:
                 for s in run:
                     lo, hi = int(ends[s]), int(ends[s + 1])
                     if lo == hi:
@@ -148,22 +170,22 @@ class Scratch:
         """Rows of one shard in unit order. `records`: all unit records in unit order; `columns`: names and dtypes of
         an empty scatter, whose records name none."""
         total = sum(int(r["counts"][shard]) for r in records)
-        named: list[list[str]] = next(
-            (r["columns"] for r in records if r["columns"]), [[n, np.dtype(t).str] for n, t in columns]
-        )
-        out: Columns = {name: np.empty(total, dtype=np.dtype(kind)) for name, kind in named}
+        named = _named(records) or {n: np.dtype(t).str for n, t in columns}
+        out: Columns = {name: np.empty(total, dtype=np.dtype(kind)) for name, kind in named.items()}
         part = next(p for p in range(self.parts) if shard in part_shards(self.shards, p))
-        width = sum(v.dtype.itemsize for v in out.values())
         at = 0
         for unit, record in enumerate(records):
             rows = int(record["counts"][shard])
             if rows == 0:
                 continue
+            for name, (_, value) in record.get("constant", {}).items():
+                out[name][at : at + rows] = value
+            width = sum(np.dtype(kind).itemsize for _, kind in record["columns"])
             before = sum(record["counts"][part_shards(self.shards, part).start : shard])
             with self._file(part, unit).open("rb") as f:
                 f.seek(before * width)
-                for v in out.values():
-                    target = v[at : at + rows]
+                for name, _ in record["columns"]:
+                    target = out[name][at : at + rows]
                     if f.readinto(target.view(np.uint8).data) != target.nbytes:
                         raise InternalError("S1", "SCRATCH_SHORT", what="a scratch file is short", where=f.name)
             at += rows

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudloom.errors import InternalError
-from fraudloom.scratch import Scratch, load_arrays, remove_work, save_arrays
+from fraudloom.scratch import Scratch, constant_columns, load_arrays, remove_work, save_arrays
 from fraudloom.tables import Columns
 
 COLUMNS = (("a", "int64"), ("b", "int8"), ("c", "bool"))
@@ -48,6 +48,24 @@ def test_shards_come_back_whole_and_in_order(
         assert found["a"].tolist() == wanted.tolist()
         assert found["b"].tolist() == (wanted % 100).tolist()
         assert found["c"].dtype == np.bool_
+
+
+def test_constant_columns_come_back_beside_varying_ones(tmp_path: Path) -> None:
+    """A column that is constant in one unit and not in the next has each unit's own values in every shard."""
+    work = tmp_path / ".work"
+    scratch = Scratch(work / "scatter", work, 2)
+    records, wanted = [], []
+    for unit, values in enumerate(([7, 7, 7, 7], [0, 7, 7, 7], [5])):
+        cols = rows(len(values), 10 * unit) | {"d": np.array(values, dtype=np.int32), "e": np.ones(len(values))}
+        constant = constant_columns(cols)
+        assert constant == ({"d": ["<i4", 7]} if unit == 0 else {})
+        ends = np.array([0, len(values) // 2, len(values)])
+        kept = {name: v for name, v in cols.items() if name not in constant}
+        records.append({**scratch.write_unit(unit, kept, ends), "constant": constant})
+        wanted += values[len(values) // 2 :]
+    found = scratch.read_shard(1, records)
+    assert found["d"].tolist() == wanted and found["d"].dtype == np.int32
+    assert found["a"].tolist() == [2, 3, 12, 13, 20]
 
 
 def test_broken_scatter_files_are_not_reused(tmp_path: Path) -> None:

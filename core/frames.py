@@ -13,7 +13,7 @@ from fraudloom.contracts_api import Dataset
 from fraudloom.engine import Engine, Scenario
 from fraudloom.errors import DataError
 from fraudloom.rng import Streams
-from fraudloom.tables import Columns, from_arrow
+from fraudloom.tables import Columns, read_group
 
 #: Dataset to (frame, field): which table of which state's frame is published where.
 FIELDS: Mapping[str, Mapping[str, str]] = {
@@ -70,7 +70,7 @@ def _group(engine: Engine, ds: Dataset, sc: Scenario, state: str, part: int, gro
     path = engine.find_part(ds.id, sc.name, state, part)
     try:
         with pq.ParquetFile(path) as f:
-            return from_arrow(ds, f.read_row_group(group, use_threads=False))
+            return read_group(f, ds, group)
     except (pa.ArrowException, OSError) as e:
         raise DataError(
             state,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from fraudloom.contracts_api import Contracts, Dataset
 from fraudloom.errors import DataError
 from fraudloom.states.s5.findings import Findings
-from fraudloom.tables import Columns, ContentHasher, from_arrow
+from fraudloom.tables import Columns, ContentHasher, read_group
 
 Journal = Mapping[tuple[Any, ...], Mapping[str, Any]]
 
@@ -112,14 +112,13 @@ class PartReader:
         if part is None or group >= part.file.metadata.num_row_groups:
             raise ShardUnreadableError(dataset)
         try:
-            table = part.file.read_row_group(group, use_threads=False)
-            cols = from_arrow(part.ds, table)
+            cols = read_group(part.file, part.ds, group)
             part.hasher.update(cols)
         except (OSError, pa.ArrowException, DataError, KeyError, ValueError) as e:
             what = getattr(e, "what", None) or str(e).splitlines()[0]
             self.findings.one("REQ_SCHEMA", "rows decode", False, f"{dataset}: {what}", f"row group {group}")
             raise ShardUnreadableError(dataset) from None
-        part.rows += table.num_rows
+        part.rows += part.file.metadata.row_group(group).num_rows
         self.findings.one("REQ_SCHEMA", "rows decode", True)
         return cols
 

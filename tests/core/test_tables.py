@@ -157,3 +157,22 @@ def test_corrupt_and_missing_files_are_named(tmp_path: Path) -> None:
         read_table([tmp_path / "cut.parquet"], FLOWS)
     with pytest.raises(DataError, match=r"gone\.parquet"):
         read_table([tmp_path / "gone.parquet"], FLOWS)
+
+
+def test_files_are_encoded_as_the_contract_says(tmp_path: Path) -> None:
+    """A column is compressed where only time is lost by it, or written in another encoding than the contract names."""
+    events = CONTRACTS.dataset("s3_event_stream_with_fraud_6B")
+    kinds = {"delta": {"DELTA_BINARY_PACKED"}, "plain": {"PLAIN"}, "raw": {"PLAIN"}}
+    kinds["dict"] = {"PLAIN", "RLE_DICTIONARY"}
+    for ds in (FLOWS, events):
+        path = tmp_path / f"{ds.id}.parquet"
+        writer = PartWriter(path, ds)
+        writer.write_group(_random(ds, 5_000, 3))
+        writer.close()
+        group = pq.ParquetFile(path).metadata.row_group(0)
+        for k, c in enumerate(ds.columns):
+            found = group.column(k)
+            assert found.compression == ("SNAPPY" if c.encoding == "plain" else "UNCOMPRESSED"), c.name
+            # Booleans and definition levels are RLE besides; few values leave out no kind that is named.
+            assert set(found.encodings) - {"RLE"} == kinds[c.encoding], (c.name, found.encodings)
+    assert {events.column("amount").encoding, FLOWS.column("bin").encoding} == {"dict"}

@@ -23,6 +23,9 @@ from fraudloom.errors import DataError, InternalError
 
 Columns = dict[str, np.ndarray[Any, Any]]
 
+#: What to do about a file that is not as it was written.
+AGAIN = "restore the file, or make the world or run that holds it again"
+
 
 @dataclass(frozen=True)
 class PartResult:
@@ -87,7 +90,7 @@ def _decode(c: Column, ds: Dataset, arr: pa.Array | pa.ChunkedArray) -> np.ndarr
             what=f"{ds.id}.{c.name} holds nulls",
             found=f"{arr.null_count} nulls",
             expected="none",
-            action="restore the file, or make the world or run that holds it again",
+            action=AGAIN,
         )
     if c.enum:
         return _decode_enum(c, ds, arr)
@@ -103,7 +106,7 @@ def _decode(c: Column, ds: Dataset, arr: pa.Array | pa.ChunkedArray) -> np.ndarr
             what=f"{ds.id}.{c.name}",
             found=arr.type,
             expected=c.arrow_type(),
-            action="restore the file, or make the world or run that holds it again",
+            action=AGAIN,
         )
     if c.type == "ts":
         arr = arr.view(pa.int64())
@@ -128,7 +131,7 @@ def _decode_enum(c: Column, ds: Dataset, arr: pa.Array) -> np.ndarray[Any, Any]:
             what=f"{ds.id}.{c.name} holds labels that the contract does not know",
             found=unknown[:5],
             expected=labels,
-            action="restore the file, or make the world or run that holds it again",
+            action=AGAIN,
         )
     indices = arr.indices
     codes = pc.fill_null(indices, -1) if indices.null_count else indices
@@ -154,6 +157,7 @@ def _wanted(ds: Dataset, have: Sequence[str], columns: Sequence[str] | None) -> 
                 what=f"{ds.id} lacks column {c.name}",
                 found=", ".join(have),
                 expected=c.name,
+                action=AGAIN,
             )
         yield c
 
@@ -286,7 +290,7 @@ def open_part(path: Path, ds: Dataset) -> pq.ParquetFile:
             "PART_MISSING",
             what=f"a part of {ds.id} is missing",
             where=path,
-            action="restore the file, or make the world or run that holds it again",
+            action=AGAIN,
         ) from None
     except (pa.ArrowException, OSError) as e:
         raise DataError(
@@ -313,7 +317,7 @@ def iter_groups(path: Path, ds: Dataset, columns: Sequence[str] | None = None) -
                     what=f"row group {g} of {ds.id}",
                     found=str(e),
                     where=path,
-                    action="restore the file, or make the world or run that holds it again",
+                    action=AGAIN,
                 ) from None
             yield from_arrow(ds, table, columns)
 
@@ -351,5 +355,5 @@ def iter_batches(
                     what=f"a part of {ds.id}",
                     found=str(e),
                     where=path,
-                    action="restore the file, or make the world or run that holds it again",
+                    action=AGAIN,
                 ) from None

@@ -14,6 +14,11 @@ DAY_US = 86_400_000_000
 #: Days of the calendar after the last day of the horizon (calendar_3B).
 CALENDAR_AFTER = 240
 
+#: What S2 reads of the world's wider tables.
+MERCHANT_COLUMNS = ("mcc", "acquirer_id", "currency", "demand_class", "ending_style", "amount_level")
+PARTY_COLUMNS = ("party_type", "country_iso", "amount_level")
+PAYEE_COLUMNS = ("payee_account_id", "payee_bank_id", "payee_country", "purpose")
+
 
 def table(world: Any, dataset_id: str) -> Columns:
     """Columns of one world table."""
@@ -92,8 +97,9 @@ def business_days(calendar: Columns, countries: int) -> tuple[int, int, Array, A
     return first, days, day_slot, business
 
 
-def _owned(world: Any, dataset_id: str) -> Columns:
-    columns = dict(table(world, dataset_id))
+def _owned(world: Any, dataset_id: str, names: tuple[str, ...]) -> Columns:
+    """Those columns alone: the others would be decoded and held through the whole weaving (20 MB at 8 M arrivals)."""
+    columns = {name: table(world, dataset_id)[name] for name in names}
     own_columns(columns)
     return columns
 
@@ -103,17 +109,17 @@ def world_tables(world: Any) -> WorldTables:
     cities = table(world, "cities_1B")
     accounts = table(world, "s2_account_base_6A")
     ips = table(world, "s4_ip_base_6A")
-    payees = _owned(world, "payees_6A")
-    parties = _owned(world, "s1_party_base_6A")
+    payers = table(world, "payees_6A")["party_id"]
+    parties = len(table(world, "s1_party_base_6A")["party_id"])
     countries = int(table(world, "calendar_3B")["country_iso"].max(initial=0)) + 1
     first, days, day_slot, business = business_days(table(world, "calendar_3B"), countries)
     return WorldTables(
-        merchants=_owned(world, "merchants_1A"),
+        merchants=_owned(world, "merchants_1A", MERCHANT_COLUMNS),
         arrivals_total=table(world, "merchant_class_profile_5A")["arrivals_total"],
         city_country=cities["country_iso"],
         price_level=own(cities["price_level"]),
         unit=np.stack([cities["unit_x"], cities["unit_y"], cities["unit_z"]], axis=1),
-        parties=parties,
+        parties=_owned(world, "s1_party_base_6A", PARTY_COLUMNS),
         account_issuer=accounts["issuer_id"],
         funds=np.maximum(accounts["funds_ref_minor"], 1).astype(np.float64),
         instruments=table(world, "s3_instrument_base_6A"),
@@ -121,8 +127,8 @@ def world_tables(world: Any) -> WorldTables:
         ip_group=own(ips["ip_group"]),
         ip_country=own(ips["country_iso"]),
         fx=table(world, "fx_rates_3A"),
-        payees=payees,
-        payee_start=np.searchsorted(payees["party_id"], np.arange(1, len(parties["party_id"]) + 2)).astype(np.int64),
+        payees=_owned(world, "payees_6A", PAYEE_COLUMNS),
+        payee_start=np.searchsorted(payers, np.arange(1, parties + 2)).astype(np.int64),
         first_day=first,
         days=max(1, days - CALENDAR_AFTER),
         day_slot=day_slot,

@@ -60,7 +60,7 @@ def _tell_abandoned(out: Path, quiet: bool) -> None:
     tell_abandoned(out.absolute().parent, Progress(quiet))
 
 
-def _report(manifest: Any, as_json: bool) -> None:
+def _report(manifest: Any, as_json: bool, quiet: bool) -> None:
     document = manifest.document
     facts = {
         "world_root": str(manifest.root.resolve()),
@@ -77,6 +77,8 @@ def _report(manifest: Any, as_json: bool) -> None:
     }
     if as_json:
         emit(facts)
+        return
+    if quiet:
         return
     for name in ("world_root", "manifest_fingerprint", "origin", "seed", "shards"):
         say(f"{name:<22}{facts[name]}")
@@ -115,7 +117,7 @@ def world_build(
     with _Tell(Progress(quiet)) as tell:
         manifest = build_world(spec, out, worker_count(workers), tell, contracts)
     _tell_abandoned(out, quiet)
-    _report(manifest, as_json)
+    _report(manifest, as_json, quiet)
 
 
 @world_app.command("import")
@@ -151,7 +153,7 @@ def world_import(
             contracts=contracts,
         )
     _tell_abandoned(out, quiet)
-    _report(manifest, as_json)
+    _report(manifest, as_json, quiet)
 
 
 @world_app.command("verify")
@@ -173,7 +175,7 @@ def world_verify(
         report = verify_world(world, contracts, worker_count(workers), tell)
     if as_json:
         emit(report.as_dict())
-    else:
+    elif not quiet:
         say(f"{'PASS' if report.passed else 'FAIL'}  {report.files:,} files, {report.rows:,} rows")
         for f in report.findings[1:SHOWN]:  # the first one is the error's
             say(f"  {f.check}: {f.where}: found {f.found}, expected {f.expected}")
@@ -201,7 +203,7 @@ def world_show(
         bool, typer.Option("--figures", help="Measure, over all rows, what the world alone decides; with corridors.")
     ] = False,
     as_json: Json = False,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Show what a world holds: identity, tables, and histograms over all arrivals (--json: the manifest only)."""
     from fraudloom.worlds import read_world_manifest

@@ -126,6 +126,15 @@ def test_world_show_draws_what_a_world_holds(tmp_path: Path) -> None:
     assert manifest["rows"]["arrival_events_5B"] == 300
 
 
+def test_quiet_worlds_say_nothing(tmp_path: Path) -> None:
+    """--quiet promises nothing but errors: a script would read a report that it did not ask for."""
+    root = str(tmp_path / "w")
+    for words in (("build", "--out", root, "--arrivals", "300", "--days", "3"), ("verify", root)):
+        done = fraudloom("world", *words, "--quiet")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), words
+    assert fraudloom("world", "verify", root).stdout.startswith("PASS")
+
+
 def test_scenarios_repeat_and_have_figures(tmp_path: Path) -> None:
     """--scenario may be given once for each; figures come for each, and one named twice is bad usage."""
     names, root = ("baseline_v1", "stress_peak_online_v1"), str(tmp_path / "w")

@@ -280,6 +280,10 @@ class PartWriter:
         return PartResult(self.rows, self.path.stat().st_size, self._hash.hexdigest(), file_sha256(self.path))
 
 
+def _unreadable(what: str, error: Exception, path: Path) -> DataError:
+    return DataError("DATA", "PART_UNREADABLE", what=what, found=str(error), where=path, action=AGAIN)
+
+
 def open_part(path: Path, ds: Dataset) -> pq.ParquetFile:
     """A part, opened; DataError when it is missing or no whole Parquet file."""
     try:
@@ -306,20 +310,12 @@ def open_part(path: Path, ds: Dataset) -> pq.ParquetFile:
 def iter_groups(path: Path, ds: Dataset, columns: Sequence[str] | None = None) -> Iterator[Columns]:
     """Row groups of one part, decoded; DataError when the file is corrupt or truncated."""
     with open_part(path, ds) as f:
-        names = None if columns is None else [c.name for c in ds.columns if c.name in columns]
         for g in range(f.metadata.num_row_groups):
             try:
-                table = f.read_row_group(g, columns=names, use_threads=False)
+                cols = read_group(f, ds, g, columns)
             except (pa.ArrowException, OSError) as e:
-                raise DataError(
-                    "DATA",
-                    "PART_UNREADABLE",
-                    what=f"row group {g} of {ds.id}",
-                    found=str(e),
-                    where=path,
-                    action=AGAIN,
-                ) from None
-            yield from_arrow(ds, table, columns)
+                raise _unreadable(f"row group {g} of {ds.id}", e, path) from None
+            yield cols
 
 
 def concat(parts: Sequence[Columns]) -> Columns:
@@ -349,11 +345,4 @@ def iter_batches(
                 for batch in f.iter_batches(batch_size=batch_rows, columns=names, use_threads=False):
                     yield from_arrow(ds, batch, columns)
             except (pa.ArrowException, OSError) as e:
-                raise DataError(
-                    "DATA",
-                    "PART_UNREADABLE",
-                    what=f"a part of {ds.id}",
-                    found=str(e),
-                    where=path,
-                    action=AGAIN,
-                ) from None
+                raise _unreadable(f"a part of {ds.id}", e, path) from None

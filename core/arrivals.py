@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from fraudloom.contracts_api import Dataset
 from fraudloom.errors import DataError
 from fraudloom.shards import Unit, units
-from fraudloom.tables import Columns, from_arrow
+from fraudloom.tables import AGAIN, Columns, from_arrow
 
 ARRIVALS = "arrival_events_5B"
 
@@ -121,7 +121,7 @@ class ArrivalChecker:
             found=f"{key}, ts_utc {_iso(int(cols['ts_utc'][row]))}",
             expected=expected,
             where=self.where,
-            action="restore the file, or make the world or run that holds it again",
+            action=AGAIN,
         )
 
 
@@ -142,7 +142,7 @@ def refuse_pair(a: Sequence[int], b: Sequence[int], where: Path) -> None:
         found=f"(merchant_id, arrival_seq, ts_utc) ({b[0]}, {b[1]}, {_iso(b[2])}) after ({a[0]}, {a[1]}, {_iso(a[2])})",
         expected="merchants ascending; per merchant arrival_seq 1, 2, ... and times that never decrease",
         where=where,
-        action="restore the file, or make the world or run that holds it again",
+        action=AGAIN,
     )
 
 

@@ -13,7 +13,7 @@ from fraudloom.contracts_api import Dataset
 from fraudloom.engine import Engine, Scenario
 from fraudloom.errors import DataError
 from fraudloom.rng import Streams
-from fraudloom.tables import Columns, read_group
+from fraudloom.tables import AGAIN, Columns, read_group
 
 #: Dataset to (frame, field): which table of which state's frame is published where.
 FIELDS: Mapping[str, Mapping[str, str]] = {
@@ -78,7 +78,7 @@ def _group(engine: Engine, ds: Dataset, sc: Scenario, state: str, part: int, gro
             what=f"a published part of {ds.id}",
             found=str(e).splitlines()[0],
             where=path,
-            action="restore the file, or make the world or run that holds it again",
+            action=AGAIN,
         ) from None
 
 

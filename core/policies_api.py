@@ -116,7 +116,7 @@ class Pack:
                 what=f"the pack {self.name} has no policy of that name",
                 found=policy_id,
                 expected=", ".join(self.docs),
-                action="name one of these, or another --pack",
+                action="name one of these, or another pack",
             )
         return self.docs[policy_id]
 
